@@ -1,0 +1,1 @@
+"""What is on disk: layout, files, and the only state machine."""

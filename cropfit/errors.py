@@ -1,0 +1,76 @@
+"""Everything that cropfit raises on purpose.
+
+    CropError
+    ├── DesignError (ValueError)              what was asked for cannot be sown
+    ├── ExistsError                           a crop of that name, with another design, is there
+    ├── NotFoundError                         no crop, batch or case of that name
+    ├── NotReadyError                         batches are missing
+    ├── DamagedError                          a file is torn or belongs to another design
+    ├── FunctionError                         the function cannot be pickled, found or loaded
+    ├── ForeignFileError                      a file that would be unpickled is not the user's own
+    ├── ResultError (ValueError)              what the function returned does not fit
+    ├── CaseError                             a case raised and ``on_error="raise"`` was asked for
+    └── MissingDependencyError (ImportError)  an extra is not installed
+
+Each takes one finished message, and so survives pickling.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CaseError",
+    "CropError",
+    "DamagedError",
+    "DesignError",
+    "ExistsError",
+    "ForeignFileError",
+    "FunctionError",
+    "MissingDependencyError",
+    "NotFoundError",
+    "NotReadyError",
+    "ResultError",
+]
+
+
+class CropError(Exception):
+    """Base of all errors that cropfit raises on purpose."""
+
+
+class DesignError(CropError, ValueError):
+    """The combos, cases or arguments cannot be sown; nothing was written."""
+
+
+class ExistsError(CropError):
+    """A crop of that name is there already and its design differs."""
+
+
+class NotFoundError(CropError):
+    """There is no such crop, batch or case."""
+
+
+class NotReadyError(CropError):
+    """Batches are missing, so the crop cannot be reaped whole."""
+
+
+class DamagedError(CropError):
+    """A file is torn, altered, or belongs to another design."""
+
+
+class FunctionError(CropError):
+    """The function cannot be pickled, found or loaded."""
+
+
+class ForeignFileError(CropError):
+    """A file that would have to be unpickled is not the user's own."""
+
+
+class ResultError(CropError, ValueError):
+    """What the function returned does not fit what was declared."""
+
+
+class CaseError(CropError):
+    """A case raised, and ``on_error="raise"`` was asked for."""
+
+
+class MissingDependencyError(CropError, ImportError):
+    """A library of an extra is not installed; the message says how to get it."""

@@ -1,0 +1,1 @@
+"""What happens: sow, grow and reap."""
