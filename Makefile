@@ -1,0 +1,53 @@
+# Every target makes its own environment in .venv first: a fresh clone needs Python >= 3.10 and make.
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test test-nfs lint bench clean
+
+help:
+	@echo "make demo      fit the NIST problems with three workers, one of them killed; see demo-output/"
+	@echo "make test      run the tests"
+	@echo "make test-nfs  run the tests that want a real NFS server with two clients (root, Debian)"
+	@echo "make lint      ruff and mypy"
+	@echo "make bench     measure against the bare limits"
+	@echo "make clean     remove what these targets made"
+
+# PYTHON is looked for only when there is an environment to make.
+$(BIN)/python:
+	@python="$(PYTHON)"; [ -n "$$python" ] || python=$$(scripts/find_python.sh) || exit 1; \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "$$python is not Python 3.10 or newer" >&2; exit 1; }; \
+	echo "making $(VENV) with $$("$$python" --version)"; "$$python" -m venv $(VENV)
+
+# The interpreter is order-only: its time stamp is that of the system's Python.
+$(VENV)/.ready-demo: setup.cfg pyproject.toml | $(BIN)/python
+	@$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.ready-dev: setup.cfg pyproject.toml | $(BIN)/python
+	@$(PIP) install --editable '.[demo,test,dev]'
+	@touch $@
+
+demo: $(VENV)/.ready-demo
+	@$(BIN)/python scripts/demo/run.py demo-output
+
+test: $(VENV)/.ready-dev
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+test-nfs: $(VENV)/.ready-dev
+	@scripts/nfs_uml.sh install
+	@scripts/nfs_uml.sh run $(BIN)/python -m pytest -q -m nfs -p no:cacheprovider $(ARGS)
+
+lint: $(VENV)/.ready-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/.ready-dev
+	@$(BIN)/python scripts/bench.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""What every test may count on: markers that are honoured, and no crop left in the source tree."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+@functools.lru_cache(maxsize=None)
+def missing(tool: str) -> str | None:
+    """Why `tool` cannot be used here; None if it can.
+
+    'root' is a user and 'mount' a permission; everything else is a program on PATH.
+    """
+    if tool == "root":
+        return None if os.geteuid() == 0 else "not root"
+    if tool == "mount":
+        probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    elif tool == "strace":
+        probe = ["strace", "-o", os.devnull, "true"]
+    elif tool == "fuse":
+        probe = ["test", "-c", "/dev/fuse"]
+    else:
+        return None if shutil.which(tool) else f"{tool} is not installed"
+    try:
+        done = subprocess.run(probe, capture_output=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return f"{tool} is not installed"
+    return None if done.returncode == 0 else f"{tool} is not permitted here"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose tools are missing; fail it where they were promised."""
+    for marker in item.iter_markers("needs"):
+        reasons = [why for tool in marker.args if (why := missing(tool))]
+        if reasons and os.environ.get("CROPFIT_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"CROPFIT_REQUIRE_TOOLS=1, but {'; '.join(reasons)}", pytrace=False)
+        if reasons:
+            pytest.skip("; ".join(reasons))
