@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def missing(tool: str) -> str | None:
     """Why `tool` cannot be used here; None if it can.
 
