@@ -31,6 +31,8 @@ LAYERS = {
     "cropfit.errors": 0,
     "cropfit.grid": 0,
     "cropfit.outputs": 0,
+    "cropfit.tables": 0,
+    "cropfit.values": 0,
     "cropfit.disk": 1,
     "cropfit.work": 2,
     "cropfit.engines": 3,
