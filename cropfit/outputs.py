@@ -205,8 +205,6 @@ def _names(given: str | Iterable[str] | None) -> tuple[str, ...] | None:
     if given is None or isinstance(given, str):
         return None if given is None else (given,)
     names = tuple(given)
-    if names == (None,):  # xyzpy's way to say that the function returns a Dataset
-        return None
     for name in names:
         check_name(name)
     if not names:

@@ -36,20 +36,19 @@ def diagnostic_variables(taken: Collection[str]) -> dict[str, Variable]:
     ResultError
         The function's results have one of these names.
     """
-    nothing: Mapping[str, Any] = {
-        "case_status": np.int8(MISSING),
-        "case_seconds": np.nan,
-        "case_host": "",
-        "case_attempt": np.int32(0),
-    }
-    attrs = dict(zip(nothing, (_STATUS, _SECONDS, _HOST, _ATTEMPT), strict=True))
+    described: tuple[tuple[str, Any, Mapping[str, Any]], ...] = (
+        ("case_status", np.int8(MISSING), _STATUS),
+        ("case_seconds", np.nan, _SECONDS),
+        ("case_host", "", _HOST),
+        ("case_attempt", np.int32(0), _ATTEMPT),
+    )
     made = {}
-    for name, missing in nothing.items():
+    for name, missing, attrs in described:
         if name in taken:
             raise ResultError(f"a result is called {name!r}; reap with diagnostics=False")
         is_text = isinstance(missing, str)
         dtype = np.dtype(object if is_text else type(missing))
-        made[name] = Variable(name, (), (), dtype, missing, True, attrs[name], is_text)
+        made[name] = Variable(name, (), (), dtype, missing, True, attrs, is_text)
     return made
 
 

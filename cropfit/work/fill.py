@@ -74,6 +74,8 @@ class Harvest:
         Whether to tell status, seconds, host and attempt of each case.
     ignored
         Batches that were set aside by hand.
+    keep
+        Bytes of results that may be kept in memory between survey and pouring.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Harvest:
         fill_value: Any = None,
         diagnostics: bool = False,
         ignored: Collection[int] = (),
+        keep: int = KEEP,
     ) -> None:
         self.sowings = sowings
         self.outputs = outputs
@@ -96,6 +99,7 @@ class Harvest:
         self._fill_value = fill_value
         self._diagnostics = diagnostics
         self._ignored = ignored
+        self._keep = keep
         self._kept: dict[int, Records] = {}
         self._survey = Survey()
         self._surveyed = 0  # of the batches, the first so many
@@ -110,7 +114,7 @@ class Harvest:
         open_sink
             Called once, or twice if the batches differ in make: a former sink is of no use then.
         """
-        self._look(most=KEEP)
+        self._look(most=self._keep)
         if len(self._survey.makes) != 1:
             self._look()
         plan = self._plan()

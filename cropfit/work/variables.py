@@ -433,20 +433,27 @@ def _coords(
 ) -> dict[str, Labelled]:
     """Labels of the parameters, then of the inner dimensions."""
     coords = {
-        name: Labelled(each.dims, each.labels, {**each.attrs, **outputs.var_attrs.get(name, {})})
+        name: Labelled(
+            each.dims, _settled(each.labels), {**each.attrs, **outputs.var_attrs.get(name, {})}
+        )
         for name, each in target.coords.items()
     }
     for dim in dict.fromkeys([*(dim for part in parts for dim in part.dims), *index]):
         attrs = _attrs_of(dim, makes, outputs)
         declared = outputs.var_coords.get(dim)
         if dim in index:
-            coords.setdefault(dim, Labelled((dim,), index[dim], attrs))
+            coords.setdefault(dim, Labelled((dim,), _settled(index[dim]), attrs))
         elif declared is not None:
-            coords[dim] = Labelled((dim,), declared.values, {**declared.attrs, **attrs})
+            coords[dim] = Labelled((dim,), _settled(declared.values), {**declared.attrs, **attrs})
     for name, (dims, values) in fixed.items():
         if all(sizes.get(dim) == size for dim, size in zip(dims, values.shape, strict=True)):
-            coords[name] = Labelled(dims, values, _attrs_of(name, makes, outputs))
+            coords[name] = Labelled(dims, _settled(values), _attrs_of(name, makes, outputs))
     return coords
+
+
+def _settled(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels as xarray keeps them."""
+    return labels.astype(_clock(labels.dtype)) if labels.dtype.kind in "Mm" else labels
 
 
 def _attrs_of(name: str, makes: Sequence[Make], outputs: Outputs) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""The same as `cropfit.disk.netcdf`, with a Zarr store as destination.
+
+A store is a folder: it is written as a draft beside its destination, read back,
+and renamed into place whole.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cropfit.disk.encoding import Stored
+from cropfit.disk.ncwriter import Skeleton
+from cropfit.disk.netcdf import expect_values, part_of, replacing, skeleton_of, slabs
+from cropfit.disk.publish import sync_folder
+from cropfit.errors import DamagedError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+__all__ = ["load_zarr", "save_zarr"]
+
+
+def save_zarr(ds: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
+    """Write `ds` to a Zarr store that is there whole or not at all.
+
+    Raises
+    ------
+    MissingDependencyError
+        zarr is not installed.
+    ExistsError, ResultError, DamagedError, OSError
+        As `cropfit.disk.netcdf.save_dataset`.
+    """
+    _need_zarr()
+    skeleton = skeleton_of(ds)
+    with replacing(path, overwrite=overwrite) as draft:
+        _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=False)
+        _sync_tree(draft)
+        _verify(ds, draft, skeleton)
+
+
+def load_zarr(path: str) -> xr.Dataset:
+    """Read a store into memory as it was saved; stores of others as xarray reads them."""
+    from cropfit.disk.netcdf import open_dataset
+
+    _need_zarr()
+    with open_dataset(path) as ds:
+        return ds.load()
+
+
+def _need_zarr() -> None:
+    if importlib.util.find_spec("zarr") is None:
+        raise MissingDependencyError(
+            "Zarr stores need the package zarr: pip install 'cropfit[zarr]'"
+        )
+
+
+def _raw(ds: xr.Dataset, skeleton: Skeleton) -> xr.Dataset:
+    """The variables as they are stored; numbers are not copied."""
+    import xarray as xr
+
+    variables = {
+        name: xr.Variable(stored.dims, _encoded(ds, stored), _plain(stored.attrs))
+        for name, stored in skeleton.variables.items()
+    }
+    return xr.Dataset(variables, attrs=_plain(skeleton.attrs))
+
+
+def _encoded(ds: xr.Dataset, stored: Stored) -> Any:
+    raw = stored.encode(part_of(ds, stored.name, ()))
+    return np.asarray(raw, "T") if stored.is_text else raw
+
+
+def _verify(ds: xr.Dataset, draft: str, skeleton: Skeleton) -> None:
+    """Read the draft back and compare it with memory, bit by bit."""
+    import xarray as xr
+
+    with xr.open_dataset(draft, engine="zarr", decode_cf=False, consolidated=False) as found:
+        if set(found.variables) != set(skeleton.variables):
+            raise DamagedError(f"{draft}: variables are missing after it was written")
+        for name, box in slabs(skeleton):
+            stored = skeleton.variables[name]
+            raw = np.asarray(part_of(found, name, box), stored.raw)
+            expect_values(draft, stored, raw, part_of(ds, name, box))
+        if _all_attrs(_raw(ds, skeleton)) != _all_attrs(found):
+            raise DamagedError(f"{draft}: attributes are not as they were written")
+
+
+def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as JSON, which is all that a store knows: arrays become lists.
+
+    xarray keeps two names for itself.
+    """
+    return {
+        str(key): value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        for key, value in attrs.items()
+        if key not in ("_FillValue", "dtype")
+    }
+
+
+def _all_attrs(ds: xr.Dataset) -> str:
+    """All attributes as one text."""
+    own = {str(name): _plain(variable.attrs) for name, variable in ds.variables.items()}
+    return json.dumps([own, _plain(ds.attrs)], sort_keys=True)
+
+
+def _sync_tree(root: str) -> None:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            handle = os.open(os.path.join(folder, name), os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        sync_folder(folder)
