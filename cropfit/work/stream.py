@@ -2,7 +2,7 @@
 
     small variables                   an array in memory, written last
     cases in order, or large arrays   written where they belong, batch by batch
-    small values in scattered order   a nameless scratch file, then copied in order
+    small values in scattered order   through a nameless file (`cropfit.work.scatter`)
 
 What is written is summed up (CRC-32) run by run on the way, and the file is
 read back and held against the sums before it takes its place. The file is the
@@ -12,9 +12,7 @@ same as the one that `cropfit.disk.netcdf.save_dataset` makes of the Dataset.
 from __future__ import annotations
 
 import math
-import mmap
 import os
-import tempfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -31,6 +29,7 @@ from cropfit.errors import DamagedError, ResultError
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import WIDEST
 from cropfit.work.fill import Cells, Harvest, Read
+from cropfit.work.scatter import Scatter
 from cropfit.work.target import Layout, plan_layout
 from cropfit.work.variables import Plan, Variable
 
@@ -43,8 +42,6 @@ IN_MEMORY = 12 << 20
 """Bytes of all variables that wait in memory."""
 LARGE = 64 << 10
 """Bytes of a case's value from which on it is written by itself."""
-_PAGES = 2048
-"""Pages of a scratch file that may be in memory."""
 
 
 def stream(
@@ -105,7 +102,7 @@ def stream(
             for former in sinks:
                 former.writer.abandon()
                 os.unlink(draft)
-            sinks[:] = [_File(plan, draft, in_order=in_order)]
+            sinks[:] = [_File(plan, draft, in_order=in_order, sowings=len(sowings))]
             return sinks[0]
 
         try:
@@ -131,7 +128,7 @@ def _is_in_order(harvest: Harvest) -> bool | None:
 class _File:
     """A sink that is a file."""
 
-    def __init__(self, plan: Plan, draft: str, *, in_order: bool | None) -> None:
+    def __init__(self, plan: Plan, draft: str, *, in_order: bool | None, sowings: int) -> None:
         self._plan = plan
         self._shape = plan.target.shape
         self.skeleton = _skeleton(plan)
@@ -139,7 +136,7 @@ class _File:
         self._sums: dict[str, _Sums] = {name: _Sums() for name in self.skeleton.variables}
         self._widest: dict[str, int] = {}
         self._held: dict[str, NDArray[Any]] = {}
-        self._scratch: dict[str, _Scratch] = {}
+        self._scattered: dict[str, Scatter] = {}
         room = IN_MEMORY
         for variable in sorted(plan.variables.values(), key=self._nbytes):
             nbytes = self._nbytes(variable)
@@ -151,7 +148,14 @@ class _File:
                 shape = (plan.target.size, *variable.shape)
                 self._held[variable.name] = np.full(shape, variable.missing, variable.dtype)
             elif not direct:
-                self._scratch[variable.name] = _Scratch(variable, plan.target.size, draft)
+                self._scattered[variable.name] = Scatter(
+                    plan.target.size,
+                    variable.shape,
+                    variable.dtype,
+                    variable.missing,
+                    os.path.dirname(draft),
+                    most=sowings,
+                )
 
     def _nbytes(self, variable: Variable) -> int:
         each = 64 if variable.dtype.kind == "O" else variable.dtype.itemsize
@@ -162,8 +166,8 @@ class _File:
         name = variable.name
         if name in self._held:
             self._held[name][cells] = values
-        elif name in self._scratch:
-            self._scratch[name].put(cells, values)
+        elif name in self._scattered:
+            self._scattered[name].put(_numbers(cells), values)
         elif isinstance(cells, slice):
             self._write(name, cells.start, values)
         else:
@@ -178,8 +182,8 @@ class _File:
         for name, variable in self._plan.variables.items():
             if name in self._held:
                 self._write(name, 0, self._held.pop(name))
-            elif name in self._scratch:
-                for start, part in self._scratch.pop(name).parts():
+            elif name in self._scattered:
+                for start, part in self._scattered.pop(name).parts():
                     self._write(name, start, part)
             else:
                 for start, part in self._gaps(variable):
@@ -279,37 +283,6 @@ class _Sums:
         return sorted((start // inner, stop // inner) for start, stop, _ in self._runs)
 
 
-class _Scratch:
-    """A variable in a file without a name, which goes with this process."""
-
-    def __init__(self, variable: Variable, size: int, draft: str) -> None:
-        self._row = math.prod(variable.shape) * variable.dtype.itemsize
-        nbytes = size * self._row
-        with tempfile.TemporaryFile(dir=os.path.dirname(draft)) as file:
-            # Without this a full disk would be a SIGBUS in the middle of an assignment.
-            os.posix_fallocate(file.fileno(), 0, nbytes)
-            self._map = mmap.mmap(file.fileno(), nbytes)
-        self._array = np.frombuffer(self._map, variable.dtype).reshape(size, *variable.shape)
-        if variable.partial:
-            for _, part in self.parts():
-                part[:] = variable.missing
-
-    def put(self, cells: Cells, values: NDArray[Any]) -> None:
-        """Put values; what was touched is let go of, or it would count as memory."""
-        places = np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
-        step = max(_PAGES // (self._row // mmap.PAGESIZE + 2), 1)
-        for start in range(0, len(places), step):
-            self._array[places[start : start + step]] = values[start : start + step]
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-    def parts(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """First cell and values, in pieces."""
-        step = max(SLAB // max(self._row, 1), 1)
-        for start in range(0, len(self._array), step):
-            yield start, self._array[start : start + step]
-            self._map.madvise(mmap.MADV_DONTNEED)
-
-
 def _skeleton(plan: Plan) -> Skeleton:
     target = plan.target
     variables: dict[str, Any] = {
@@ -325,6 +298,10 @@ def _skeleton(plan: Plan) -> Skeleton:
         )
     coords = [*plan.coords, *(n for n, v in plan.variables.items() if v.is_coord)]
     return Skeleton.of(variables, coords, plan.attrs)
+
+
+def _numbers(cells: Cells) -> NDArray[np.intp]:
+    return np.arange(cells.start, cells.stop) if isinstance(cells, slice) else cells
 
 
 def _memory_shape(stored: Stored) -> tuple[int, ...]:
@@ -349,4 +326,4 @@ def _sum(raw: NDArray[Any], former: int) -> int:
         return zlib.crc32(
             "".join(f"{text}\0" for text in raw.reshape(-1).tolist()).encode(), former
         )
-    return zlib.crc32(np.ascontiguousarray(raw).reshape(-1).view(np.uint8), former)
+    return zlib.crc32(np.ascontiguousarray(raw).reshape(-1).view(np.uint8).data, former)
