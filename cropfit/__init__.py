@@ -1,0 +1,102 @@
+"""Run one function over very many inputs, on any machines, and lose no result.
+
+>>> import cropfit as cf
+>>> crop = cf.Crop(fn=simulate, var_names=["energy"])         # doctest: +SKIP
+>>> crop.sow_combos({"temperature": temperatures, "size": [8, 16]})     # doctest: +SKIP
+>>> crop.grow(num_workers=4)                                  # doctest: +SKIP
+>>> ds = crop.reap()                                          # doctest: +SKIP
+
+Names are loaded when they are first used: a worker that only grows imports numpy
+and cloudpickle and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from cropfit._version import __version__
+
+if TYPE_CHECKING:
+    from cropfit.crop import Crop, grow, load_crops
+    from cropfit.disk.netcdf import load_dataset, open_dataset
+    from cropfit.errors import (
+        CaseError,
+        CropError,
+        DamagedError,
+        DesignError,
+        ExistsError,
+        ForeignFileError,
+        FunctionError,
+        MissingDependencyError,
+        NotFoundError,
+        NotReadyError,
+        ResultError,
+    )
+    from cropfit.work.care import Status
+    from cropfit.work.context import Case, current_case
+    from cropfit.work.grow import GrowReport
+
+_WHERE = {
+    "Crop": "cropfit.crop",
+    "load_crops": "cropfit.crop",
+    "grow": "cropfit.crop",
+    "load_dataset": "cropfit.disk.netcdf",
+    "open_dataset": "cropfit.disk.netcdf",
+    "Case": "cropfit.work.context",
+    "current_case": "cropfit.work.context",
+    "GrowReport": "cropfit.work.grow",
+    "Status": "cropfit.work.care",
+    **dict.fromkeys(
+        (
+            "CaseError",
+            "CropError",
+            "DamagedError",
+            "DesignError",
+            "ExistsError",
+            "ForeignFileError",
+            "FunctionError",
+            "MissingDependencyError",
+            "NotFoundError",
+            "NotReadyError",
+            "ResultError",
+        ),
+        "cropfit.errors",
+    ),
+}
+
+__all__ = [
+    "Case",
+    "CaseError",
+    "Crop",
+    "CropError",
+    "DamagedError",
+    "DesignError",
+    "ExistsError",
+    "ForeignFileError",
+    "FunctionError",
+    "GrowReport",
+    "MissingDependencyError",
+    "NotFoundError",
+    "NotReadyError",
+    "ResultError",
+    "Status",
+    "__version__",
+    "current_case",
+    "grow",
+    "load_crops",
+    "load_dataset",
+    "open_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = getattr(importlib.import_module(_WHERE[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'cropfit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

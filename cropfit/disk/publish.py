@@ -1,0 +1,117 @@
+"""Files appear whole or not at all, and folders go away in one step.
+
+    draft ──write──▶ close ──(fsync)──▶ rename into place
+
+A draft stands in the folder of its destination under a name that nobody else
+uses, so that a rename suffices and a leftover tells whose it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+
+from cropfit.errors import ForeignFileError
+
+DRAFT = ".draft"
+TRASH = ".trash"
+
+
+def write_whole(path: str, data: bytes, owner: str, *, sync: bool = False) -> None:
+    """Put `data` at `path`, replacing what is there in one step.
+
+    Raises
+    ------
+    OSError
+        The disk is full, read-only or gone; what was at `path` is untouched.
+    """
+    draft = f"{path}.{owner}{DRAFT}"
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(handle, view) :]
+            if sync:
+                os.fsync(handle)
+        finally:
+            os.close(handle)  # NFS reports a full disk here
+        os.replace(draft, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
+    if sync:
+        sync_folder(os.path.dirname(path))
+
+
+def sync_folder(folder: str) -> None:
+    """Make the names in `folder` survive a power cut, where the file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder or ".", os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def clock(folder: str, owner: str) -> float:
+    """The time now by the clock of the file system that holds `folder`, in seconds.
+
+    Two hosts' clocks may be hours apart; the file system has one.
+    """
+    probe = f"{folder}/.clock.{owner}"
+    handle = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o600)
+    try:
+        os.utime(probe)
+        return os.fstat(handle).st_mtime
+    finally:
+        os.close(handle)
+        with contextlib.suppress(OSError):
+            os.unlink(probe)
+
+
+def discard(folder: str, owner: str) -> None:
+    """Delete `folder` and all in it; it is out of sight with the first call.
+
+    The rename aside is what counts. A kill after it leaves a ``.trash`` folder
+    that `sweep` removes later.
+    """
+    aside = f"{folder}.{owner}{TRASH}"
+    os.rename(folder, aside)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def leftovers(parent: str) -> Iterator[tuple[str, str]]:
+    """Drafts and trash in `parent` that belong to crops: (path, owner as text)."""
+    with os.scandir(parent) as entries:
+        for entry in entries:
+            for ending in (DRAFT, TRASH):
+                if entry.name.startswith(".") and entry.name.endswith(ending):
+                    marked = entry.name[: -len(ending)]
+                    yield entry.path, marked
+
+
+def check_own(path: str) -> None:
+    """Refuse a file that would run code of somebody else when it is unpickled.
+
+    Raises
+    ------
+    ForeignFileError
+        It belongs to neither the user nor root, or anybody may write to it.
+    """
+    if os.environ.get("CROPFIT_TRUST") == "1":
+        return
+    found = os.stat(path)
+    if found.st_uid not in (os.getuid(), 0):
+        reason = f"it belongs to user {found.st_uid}, you are {os.getuid()}"
+    elif found.st_mode & 0o002:
+        reason = "anybody may write to it (mend it with 'chmod o-w')"
+    else:
+        return
+    raise ForeignFileError(
+        f"{path} is not read: {reason}. Reading a pickle runs the code in it. "
+        "If you trust its owner, set CROPFIT_TRUST=1."
+    )

@@ -1,0 +1,335 @@
+"""One claimed batch, case by case.
+
+    claim ─▶ what was recorded before ─▶ the cases that are left ─▶ finish | fail | release
+
+Results wait in memory for at most a millisecond of computing, then go to the
+batch's book in one write. So a kill costs the case in hand, and a batch of a
+thousand trivial cases costs one write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import perf_counter, time
+from typing import Any
+
+from cropfit.disk.ledger import Claim
+from cropfit.disk.manifest import Manifest
+from cropfit.work.book import Book
+from cropfit.work.context import Case
+from cropfit.work.failures import Failure, describe, died
+from cropfit.work.interrupts import Interrupted, Interrupts
+
+FLUSH_AFTER = 0.001  # seconds of computing that a kill may cost, beside the case in hand
+
+
+class Leave(Exception):
+    """The worker starts no other case; `reason` is one word, the message a sentence."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Leave, (self.reason, str(self))
+
+
+class LostClaim(Exception):
+    """The batch in hand was taken over by another worker."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a worker does about cases that fail.
+
+    Parameters
+    ----------
+    raise_errors : bool
+        Leave at the first case that raises.
+    retries : int
+        How often such a case is tried again at once.
+    max_fails : int, optional
+        Leave after so many failed cases.
+    max_deaths : int
+        How many workers may die in one case before it counts as failed.
+    """
+
+    raise_errors: bool = False
+    retries: int = 0
+    max_fails: int | None = None
+    max_deaths: int = 3
+
+
+class BatchRun:
+    """Grows the cases of one claim.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The crop.
+    claim : Claim
+        The batch in hand.
+    call : callable
+        The function with its constants, taking a case's arguments by name.
+    policy : Policy
+        What to do about failures.
+    interrupts : Interrupts
+        Signals, held while books are kept.
+    may_start : callable
+        Called between cases, at most once a millisecond of computing, with the
+        seconds that the longest case took so far. Raises `Leave` to end early.
+    case : Case
+        What the function may ask; moved along.
+    header : dict
+        Who grows, for the record.
+    announce : callable, optional
+        Told the index of each case before it begins.
+
+    Attributes
+    ----------
+    computed : int
+        Cases that this run computed, failed ones included.
+    failures : list of dict
+        Failures that this run recorded for good.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        claim: Claim,
+        call: Callable[..., Any],
+        policy: Policy,
+        interrupts: Interrupts,
+        may_start: Callable[[float], None],
+        case: Case,
+        header: dict[str, Any],
+        announce: Callable[[int], None] | None = None,
+    ) -> None:
+        self.claim = claim
+        self.policy = policy
+        self.interrupts = interrupts
+        self.may_start = may_start
+        self.case = case
+        self.announce = announce
+        self.computed = 0
+        self.failures: list[Failure] = []
+        self.sown, self.flat = manifest.cases_of(claim.batch)
+        self._call = call
+        self._header = header
+        self._readers = manifest.readers(manifest.sowing_of(claim.batch))
+        self.book = Book(claim.path, claim.owner.token, header, manifest.outputs.var_names)
+        self._offsets: list[int] = []
+        self._seconds: list[float] = []
+        self._results: list[Any] = []
+        self._took = 0.0
+        self._longest = 0.0
+
+    def run(self) -> bool:
+        """Compute what is left and make the book whole.
+
+        Returns
+        -------
+        bool
+            Whether every case has a result.
+
+        Raises
+        ------
+        Leave, Interrupted
+            The batch is not complete; what is finished is written.
+        """
+        case = self.case
+        case.batch, case.folder = self.claim.batch, self.claim.path
+        try:
+            self._bury()
+            left = self._left()
+            self._grow(left)
+            self.flush()
+            self.book.seal(self._took, scratch=bool(self.case.checkpoints))
+        except BaseException:
+            self._save()
+            raise
+        return not self.book.failed
+
+    def _save(self) -> None:
+        """Write what is finished; the reason for leaving is worth more than a failure here."""
+        self.interrupts.armed = False
+        try:
+            self.flush()
+        except (OSError, Leave):
+            pass  # a full disk: these cases will be computed again
+        self.book.close()
+
+    def _left(self) -> list[int]:
+        settled = self.book.done | self.book.failed.keys()
+        if not settled:
+            return list(range(len(self.flat)))
+        return [k for k in range(len(self.flat)) if k not in settled]
+
+    def _bury(self) -> None:
+        """Put deaths of former owners down to the case that each had in hand."""
+        if not self.book.deaths:
+            return
+        for offset in self._left()[:1]:
+            for mark in self.book.deaths:
+                attempt = self.book.attempts.get(offset, 0) + 1
+                last = attempt >= self.policy.max_deaths
+                message = (
+                    f"{attempt} workers died in this case without a word (the last was "
+                    f"{mark.removeprefix('death.')})."
+                )
+                self._record(offset, {**died(message), "attempt": attempt, "final": last})
+        self.book.forget_deaths()
+
+    # -- the loop ------------------------------------------------------------------
+
+    def _grow(self, left: list[int]) -> None:
+        """Call the function for each case of `left`.
+
+        The inner loop is entered once a run of cases, not once a case: it is
+        what trivial cases cost.
+        """
+        if not left:
+            return
+        if self._readers or self.announce or self.book.attempts:
+            self._grow_singly(left)
+            return
+        self.may_start(0.0)
+        flat = self.flat if len(left) == len(self.flat) else self.flat[left]
+        todo = zip(left, flat.tolist(), self.sown.grid.rows(flat), strict=True)
+        while self._stretch(todo):
+            self.may_start(self._longest)
+
+    def _stretch(self, todo: Iterator[tuple[int, int, dict[str, Any]]]) -> bool:
+        """Compute until it is time to write, a case raises, or all is done (False)."""
+        first, case, call = self.sown.first_case, self.case, self._call
+        results, seconds, offsets = self._results, self._seconds, self._offsets
+        offset, row, raised, more = -1, {}, None, True
+        then = perf_counter()
+        due = then + FLUSH_AFTER
+        self.interrupts.armed = True
+        try:
+            for offset, index, row in todo:
+                case.index = first + index
+                result = call(**row)
+                now = perf_counter()
+                results.append(result)
+                seconds.append(now - then)
+                offsets.append(offset)
+                then = now
+                if now >= due:
+                    break
+            else:
+                more = False
+        except BaseException as error:
+            raised = error
+        self.interrupts.armed = False
+        if raised is not None:
+            self._failed(raised, offset, row, perf_counter() - then)
+        elif more:
+            self.flush()
+        return more
+
+    def _grow_singly(self, left: list[int]) -> None:
+        """The same, each case by itself: objects are read, and every start is told."""
+        for offset in left:
+            self.may_start(self._longest)
+            flat = self.flat[offset : offset + 1]
+            self.case.index = self.sown.first_case + int(flat[0])
+            self.case.attempt = self.book.attempts.get(offset, 0) + 1
+            if self.announce:
+                self.announce(offset)
+            then = perf_counter()
+            row: dict[str, Any] = {}
+            try:
+                (row,) = self.sown.grid.rows(flat, self._readers)
+                self._call_one(offset, row, then)
+            except BaseException as error:
+                self._failed(error, offset, row, perf_counter() - then)
+            self.case.attempt = 1
+
+    def _call_one(self, offset: int, row: dict[str, Any], then: float) -> None:
+        self.interrupts.armed = True
+        result = self._call(**row)
+        self.interrupts.armed = False
+        self._results.append(result)
+        self._seconds.append(perf_counter() - then)
+        self._offsets.append(offset)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write the results that wait; one that cannot be written is its case's failure."""
+        count = min(len(self._results), len(self._seconds), len(self._offsets))
+        offsets, seconds = self._offsets[:count], self._seconds[:count]
+        results = self._results[:count]
+        for waiting in (self._results, self._seconds, self._offsets):
+            waiting.clear()  # in place: the loop holds these lists
+        if not count:
+            return
+        self.computed += count
+        self._took += sum(seconds)
+        self._longest = max(self._longest, *seconds)
+        refused = self.book.add_results(offsets, seconds, results)
+        if self.case.checkpoints:
+            for offset in offsets:
+                self.case.drop_checkpoint(self.sown.first_case + int(self.flat[offset]))
+        for offset, error in refused:
+            self._settle(error, offset, 0.0)
+
+    # -- failures ------------------------------------------------------------------
+
+    def _failed(self, error: BaseException, offset: int, row: dict[str, Any], took: float) -> None:
+        """Record a case that raised, or try it again; pass on what is not the case's own."""
+        self.interrupts.armed = False
+        if isinstance(error, (Interrupted, KeyboardInterrupt)) or offset < 0:
+            raise error
+        if isinstance(error, OSError) and not row:
+            raise error  # the disk, not the function
+        self.flush()
+        self.computed += 1
+        self._took += took
+        self._longest = max(self._longest, took)
+        while True:
+            again = self.book.attempts.get(offset, 0) < self.policy.retries
+            self._settle(error, offset, took, final=not again)
+            if not again:
+                return
+            self.may_start(self._longest)
+            self.case.index = self.sown.first_case + int(self.flat[offset])
+            self.case.attempt = self.book.attempts[offset] + 1
+            then = perf_counter()
+            try:
+                self._call_one(offset, row, then)
+                return
+            except (Interrupted, KeyboardInterrupt):
+                raise
+            except BaseException as once_more:
+                self.interrupts.armed = False
+                error, took = once_more, perf_counter() - then
+            finally:
+                self.case.attempt = 1
+
+    def _settle(self, error: BaseException, offset: int, took: float, final: bool = True) -> None:
+        attempt = self.book.attempts.get(offset, 0) + 1
+        told = {"seconds": took, "attempt": attempt, "final": final}
+        self._record(offset, {**describe(error), "time": time(), **told})
+        if final and self.policy.raise_errors:
+            raise Leave("error", f"case {self.case.index} raised {type(error).__name__}: {error}")
+        if final and len(self.failures) >= (self.policy.max_fails or float("inf")):
+            raise Leave("max_fails", f"{len(self.failures)} cases failed (max_fails)")
+
+    def _record(self, offset: int, failure: Failure) -> None:
+        flat = int(self.flat[offset])
+        who = {key: self._header[key] for key in ("host", "pid", "job")}
+        failure = {
+            "case": self.sown.first_case + flat,
+            "batch": self.claim.batch,
+            "offset": offset,
+            "arguments": self.sown.grid.labels_of(flat),
+            "seconds": 0.0,
+            **who,
+            **failure,
+        }
+        self.book.add_failure(failure)
+        if failure["final"]:
+            self.failures.append(failure)

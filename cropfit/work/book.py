@@ -1,0 +1,195 @@
+"""The book of one batch: what is recorded, by whom, and what is left to do.
+
+    results.<token>   append-only; whole when its last frame says so
+    death.<token>     left by whoever took the batch from a dead worker
+    errors.jsonl      the failures of a failed batch, for people
+
+A worker writes one file, under its own token, and never into another's. What
+former owners recorded is carried over into it, so that one whole file remains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from cropfit.disk import frames
+from cropfit.disk.codec import decode_results, encode_results
+from cropfit.disk.compact import merge_frames
+from cropfit.disk.layout import CHECKPOINT, DEATH, ERRORS, RESULTS
+from cropfit.disk.publish import write_whole
+from cropfit.disk.records import RecordFile
+from cropfit.errors import ResultError
+from cropfit.work.failures import Failure
+
+COMPACT_BELOW = 32 << 20  # bytes; a file of many small frames up to this size is rewritten as one
+COMPACT_FROM = 8  # frames
+
+# Seconds that the last fsync of this process took: one is worth a tenth of the computing.
+_sync_took = 0.002
+
+
+class Book:
+    """Reads what a claimed folder holds and records what this worker adds.
+
+    Parameters
+    ----------
+    folder : str
+        The claim's folder.
+    token : str
+        The owner's token; names the file.
+    header : mapping
+        Written at the head of the file; its ``design`` is what other files
+        must carry to count.
+    names : tuple of str or None
+        Declared outputs.
+
+    Attributes
+    ----------
+    done : set of int
+        Offsets of the cases that have a result.
+    failed : dict
+        Offset → failure, of the cases that failed for good.
+    attempts : dict
+        Offset → how often the case was tried in vain.
+    deaths : list of str
+        Marks of workers that died on this batch and are not in `attempts` yet.
+    """
+
+    def __init__(
+        self, folder: str, token: str, header: Mapping[str, Any], names: tuple[str, ...] | None
+    ) -> None:
+        self.folder = folder
+        self.path = f"{folder}/{RESULTS}{token}"
+        self.names = names
+        self.done: set[int] = set()
+        self.failed: dict[int, Failure] = {}
+        self.attempts: dict[int, int] = {}
+        self._header = header
+        self._file = RecordFile(self.path, header)
+        self._frames = 0
+        self._found = os.listdir(folder)
+        self.deaths = [name for name in self._found if name.startswith(DEATH)]
+        if self._found:
+            self._carry_over()
+
+    def _carry_over(self) -> None:
+        former = [self._read(name) for name in self._found if name.startswith(RESULTS)]
+        # The fullest first: later ones mostly hold what it holds already.
+        for payloads, failures, retried in sorted(former, key=lambda f: -sum(map(len, f[0]))):
+            for offsets, payload in payloads.items():
+                if not self.done.issuperset(offsets):
+                    self._file.append(frames.RESULTS, payload)
+                    self._frames += 1
+                    self.done.update(offsets)
+            for failure in failures:
+                # Of a batch that failed they are history, of one given back they stand.
+                self.add_failure({**failure, "final": failure["final"] and not retried})
+        for offset in self.done & self.failed.keys():
+            del self.failed[offset]
+
+    def _read(self, name: str) -> tuple[dict[tuple[int, ...], memoryview], list[Failure], bool]:
+        """Results and failures in a former owner's file, and whether it ends with a footer."""
+        with open(f"{self.folder}/{name}", "rb") as file:
+            data = file.read()
+        payloads: dict[tuple[int, ...], memoryview] = {}
+        failures: list[Failure] = []
+        sealed = False
+        for kind, payload in frames.iter_frames(data):
+            if kind == frames.HEADER:
+                if frames.parse_json(payload).get("design") != self._header["design"]:
+                    return {}, [], False
+            elif kind == frames.RESULTS:
+                chunk = decode_results(payload, data=False)
+                payloads[tuple(chunk.offsets.tolist())] = payload
+            elif kind == frames.ERROR:
+                failures.append(frames.parse_json(payload))
+            sealed = kind == frames.FOOTER
+        return payloads, failures, sealed
+
+    def add_results(
+        self, offsets: Sequence[int], seconds: Sequence[float], results: Sequence[Any]
+    ) -> list[tuple[int, ResultError]]:
+        """Write results in one go; returns those that could not be written, and why."""
+        payloads, refused = encode_results(offsets, seconds, results, self.names)
+        for payload in payloads:
+            self._file.append(frames.RESULTS, *payload)
+        self._frames += len(payloads)
+        self.done.update(offsets)
+        self.done.difference_update(offset for offset, _ in refused)
+        return refused
+
+    def add_failure(self, failure: Failure) -> None:
+        """Write a failure; a final one settles its case for this worker."""
+        self._file.append(frames.ERROR, frames.json_bytes(failure))
+        offset = failure["offset"]
+        self.attempts[offset] = max(self.attempts.get(offset, 0), failure["attempt"])
+        if failure["final"]:
+            self.failed[offset] = failure
+
+    def forget_deaths(self) -> None:
+        """Remove the marks of deaths that are recorded as attempts now."""
+        for name in self.deaths:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.folder}/{name}")
+        self.deaths.clear()
+
+    def seal(self, seconds: float, scratch: bool = False) -> None:
+        """Make the file whole, and the only one in the folder.
+
+        Parameters
+        ----------
+        seconds : float
+            What computing the batch took: decides whether an fsync is worth it.
+        scratch : bool
+            Whether checkpoints were made.
+        """
+        global _sync_took
+        footer = {"cases": len(self.done), "failed": len(self.failed), "seconds": seconds}
+        if self._frames >= COMPACT_FROM:
+            self._compact()
+        sync = seconds > 10 * _sync_took
+        begun = perf_counter()
+        self._file.seal(footer, sync=sync)
+        if sync:
+            _sync_took = perf_counter() - begun
+        if self.failed:
+            lines = "".join(json.dumps(self.failed[k]) + "\n" for k in sorted(self.failed))
+            write_whole(f"{self.folder}/{ERRORS}", lines.encode(), self.path.rsplit(".", 1)[1])
+        if scratch:
+            self._found.append(CHECKPOINT)
+        self._tidy()
+
+    def _compact(self) -> None:
+        """Put many small frames into few: reading them costs by the frame."""
+        if os.path.getsize(self.path) > COMPACT_BELOW:
+            return
+        with open(self.path, "rb") as file:
+            merged = merge_frames(file.read(), self.names)
+        if merged is None:
+            return
+        self._file.close()
+        self._found.append(os.path.basename(self.path))
+        self._file = RecordFile(f"{self.path}+", self._header)
+        for kind, payload in merged:
+            self._file.append(kind, *payload)
+
+    def _tidy(self) -> None:
+        """Leave one file: what others wrote is in it. A failed batch keeps its checkpoints."""
+        for name in self._found:
+            path = f"{self.folder}/{name}"
+            if name == CHECKPOINT:
+                if not self.failed:
+                    shutil.rmtree(path, ignore_errors=True)
+            elif name != ERRORS or not self.failed:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+
+    def close(self) -> None:
+        """Stop writing; what is written stays for whoever takes up the batch."""
+        self._file.close()

@@ -1,0 +1,38 @@
+"""The main program of a worker process that a `Supervisor` started."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from dataclasses import asdict
+from typing import Any
+
+from cropfit.work.batch import Policy
+from cropfit.work.grow import Worker
+
+
+def main() -> None:
+    """Grow as told by the first argument, and say what happens on the pipe of the second."""
+    order: dict[str, Any] = json.loads(sys.argv[1])
+    pipe = int(sys.argv[2])
+    os.set_inheritable(pipe, False)
+    sys.argv[1:] = []
+
+    def say(told: dict[str, Any]) -> None:
+        os.write(pipe, json.dumps(told).encode() + b"\n")
+
+    worker = Worker(
+        order["root"],
+        Policy(**order["policy"]),
+        deadline=math.inf if order["deadline"] is None else order["deadline"],
+        announce=(lambda batch, offset: say({"case": (batch, offset)})) if order["tell_cases"] else None,
+        progress=lambda batch, state: say({"batch": (batch, state)}),
+    )
+    if order["batches"] is None:
+        report = worker.grow_left(wait=order["wait"])
+    else:
+        report = worker.grow_these(order["batches"], steal=order["steal"])
+    say({"report": asdict(report)})
+    sys.exit(report.exit_code)

@@ -1,0 +1,45 @@
+"""Failures are data: what went wrong, in which case, with which arguments, where.
+
+A record is a plain dict, written as one JSON line:
+
+    case         number of the case in the crop, from 0
+    batch        number of its batch;  offset  its place in the batch, from 0
+    arguments    name → label
+    type, message, traceback   of the exception, all text
+    attempt      1 for the first try
+    seconds      until it failed;  time  when, in seconds since the epoch
+    host, pid, job   who tried
+    final        False for a try that was or will be repeated
+"""
+
+from __future__ import annotations
+
+import traceback
+from time import time
+from types import TracebackType
+from typing import Any
+
+Failure = dict[str, Any]
+
+
+def describe(error: BaseException) -> Failure:
+    """Type, message and traceback of `error`, without this package's own frames."""
+    first: TracebackType | None = error.__traceback__
+    while first and first.tb_next and "/cropfit/work/" in first.tb_frame.f_code.co_filename:
+        first = first.tb_next
+    kind = type(error)
+    module = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    try:
+        message = str(error)
+    except Exception as broken:  # an exception whose __str__ raises
+        message = f"(its message cannot be shown: {type(broken).__name__})"
+    try:
+        text = "".join(traceback.format_exception(kind, error, first))
+    except Exception:
+        text = f"{kind.__name__}: {message}\n"
+    return {"type": f"{module}{kind.__qualname__}", "message": message, "traceback": text}
+
+
+def died(message: str, kind: str = "WorkerDied") -> Failure:
+    """The end of a worker that could not say anything itself."""
+    return {"type": kind, "message": message, "traceback": f"{kind}: {message}\n", "time": time()}

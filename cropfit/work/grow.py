@@ -1,0 +1,350 @@
+"""A worker: it claims batches and grows them until nothing is left.
+
+    any host, any number of workers:   claim ─▶ grow ─▶ finish ─▶ claim ─▶ ... ─▶ report
+
+Workers know nothing of each other. What is left is what stands in ``sown/``, and
+what a dead worker left in ``growing/``.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cropfit.disk.functions import Work, read_work
+from cropfit.disk.heart import Heart
+from cropfit.disk.layout import STOP
+from cropfit.disk.ledger import Claim, Ledger
+from cropfit.disk.manifest import read_manifest
+from cropfit.disk.owner import Owner
+from cropfit.disk.publish import clock
+from cropfit.work import context
+from cropfit.work.batch import BatchRun, Leave, LostClaim, Policy
+from cropfit.work.failures import Failure
+from cropfit.work.interrupts import Interrupted, Interrupts
+from cropfit.work.limits import job_id
+
+LOOK_EVERY = 2.0  # seconds between two looks for a stop sign, a new function, a lost claim
+SKIP = 8  # batches to skip at most after a lost race, so that workers do not run in step
+
+
+@dataclass
+class GrowReport:
+    """What a worker did.
+
+    Attributes
+    ----------
+    grown, failed : list of int
+        Batches that this worker finished, and those in which cases failed.
+    cases : int
+        Cases that it computed.
+    failures : list of dict
+        Cases that failed: arguments, error, traceback.
+    reason : str
+        Why it ended: "done", or "time", "stop", "error", "max_fails", "SIGINT", "SIGTERM".
+    notes : list of str
+        What else is worth knowing, a sentence each.
+    """
+
+    grown: list[int] = field(default_factory=list)
+    failed: list[int] = field(default_factory=list)
+    cases: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    reason: str = "done"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 cases failed, 75 work is left (time or stop), 130 or 143 signals."""
+        codes = {"time": 75, "stop": 75, "SIGINT": 130, "SIGTERM": 143}
+        return codes.get(self.reason, 1 if self.failed or self.reason != "done" else 0)
+
+    def add(self, other: GrowReport) -> None:
+        """Count in what another worker did."""
+        self.grown += other.grown
+        self.failed += other.failed
+        self.cases += other.cases
+        self.failures += other.failures
+        self.notes += other.notes
+        if self.reason == "done":
+            self.reason = other.reason
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.grown)} batches grown"]
+        if self.failed:
+            parts.append(f"{len(self.failed)} failed")
+        if self.reason != "done":
+            parts.append(f"ended by {self.reason}")
+        return ", ".join(parts) + f", {self.cases} cases computed"
+
+
+class Worker:
+    """Grows batches of one crop in this process.
+
+    Parameters
+    ----------
+    root : str
+        The crop's folder.
+    policy : Policy
+        What to do about failures.
+    deadline : float
+        Seconds since the epoch after which nothing is begun.
+    announce : callable, optional
+        Told the batch and the offset of each case before it begins.
+    progress : callable, optional
+        Told after each batch that ended: its number and state.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        policy: Policy,
+        *,
+        deadline: float = math.inf,
+        announce: Callable[[int, int], None] | None = None,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.manifest = read_manifest(root)
+        self.owner = Owner.here()
+        self.ledger = Ledger(self.manifest.layout, self.owner, float(self.manifest.data["lease"]))
+        self.policy = policy
+        self.report = GrowReport()
+        self._deadline = deadline
+        self._announce = announce
+        self._progress = progress or (lambda batch, state: None)
+        self._heart = Heart(self.ledger.lease / 5)
+        self._interrupts = Interrupts()
+        self._begun = time.monotonic()
+        self._looked = self._begun
+        self._claim: Claim | None = None
+        self._function_file = self._look_at_function()
+        self._work: Callable[..., Any] | None = None
+        self._case = context.Case(
+            int(self.manifest.data["seed"]), deadline, lambda: self._asked_to_stop()
+        )
+
+    # -- what to grow --------------------------------------------------------------
+
+    def grow_left(self, wait: bool = False) -> GrowReport:
+        """Claim whatever is left, until nothing is.
+
+        Parameters
+        ----------
+        wait : bool
+            Stay until the batches that others grow are finished too, and take
+            over those whose worker dies.
+        """
+        return self._run(lambda: self._grow_left(wait))
+
+    def grow_these(self, batches: Iterable[int], steal: bool = False) -> GrowReport:
+        """Grow the batches named; those that are grown already count as done."""
+        wanted = list(dict.fromkeys(batches))
+        for batch in wanted:
+            self.manifest.sowing_of(batch)  # raises for a number that is none
+        return self._run(lambda: [self._grow_named(batch, steal) for batch in wanted])
+
+    def _run(self, work: Callable[[], Any]) -> GrowReport:
+        try:
+            with self._interrupts:
+                work()
+        except Leave as leave:
+            self.report.reason = leave.reason
+            self.report.notes.append(f"Left: {leave}.")
+        except Interrupted as interrupted:
+            self.report.reason = "SIGINT" if interrupted.number == 2 else "SIGTERM"
+        finally:
+            context.enter(None)
+            self._heart.close()
+        return self.report
+
+    def _grow_left(self, wait: bool) -> None:
+        while True:
+            sown = self.ledger.numbers("sown")
+            self._grow_listed(sown)
+            dead = [held.claim for held in self.ledger.held() if held.dead]
+            for claim in dead:
+                if mine := self.ledger.take_over(claim):
+                    self.report.notes.append(f"Batch {claim.batch} was taken over from {claim.owner}.")
+                    self._grow(mine)
+            if sown or dead:
+                continue  # others may have given batches back meanwhile
+            others = self.ledger.claims()
+            if not others:
+                return
+            if not wait:
+                who = ", ".join(f"{claim.batch} by {claim.owner}" for claim in others[:3])
+                self.report.notes.append(f"{len(others)} batches are growing elsewhere: {who}.")
+                return
+            self._may_start(0.0)
+            time.sleep(min(1.0, self.ledger.lease / 10))
+
+    def _grow_listed(self, batches: list[int]) -> None:
+        """Grow what can be had of a listing; what was skipped comes with the next one."""
+        at = 0
+        while at < len(batches):
+            claim = self.ledger.claim(batches[at])
+            if claim:
+                self._grow(claim)
+                at += 1
+            else:
+                at += random.randint(1, SKIP)
+
+    def _grow_named(self, batch: int, steal: bool) -> None:
+        claim = self.ledger.claim(batch) or self.ledger.claim(batch, "failed")
+        if claim is None:
+            claim = self._take_from_other(batch, steal)
+        if claim:
+            self._grow(claim)
+
+    def _take_from_other(self, batch: int, steal: bool) -> Claim | None:
+        """Take a named batch from a dead owner, or from a live one if asked to."""
+        for held in self.ledger.held():
+            if held.claim.batch == batch:
+                if held.dead or steal:
+                    return self.ledger.take_over(held.claim)
+                self.report.notes.append(
+                    f"Batch {batch} is growing elsewhere, by {held.claim.owner}, last seen "
+                    f"{held.age:.0f} s ago; --steal takes it over."
+                )
+                return None
+        state = self.ledger.where(batch)
+        told = {"grown": "is grown already", "ignored": "is set aside (ignored)"}
+        self.report.notes.append(f"Batch {batch} {told.get(state or '', 'was taken meanwhile')}.")
+        return None
+
+    # -- one batch -----------------------------------------------------------------
+
+    def _grow(self, claim: Claim) -> None:
+        self._claim = claim
+        self._heart.watch(claim.path)
+        run = None
+        try:
+            self._may_start(0.0)
+            run = self._prepare(claim)
+            whole = run.run()
+        except LostClaim:
+            self._note_loss(claim)
+        except BaseException:
+            self._let_go(claim)
+            raise
+        else:
+            self._publish(claim, whole)
+        finally:
+            self._claim = None
+            self._heart.watch("")
+            if run:
+                self.report.cases += run.computed
+                self.report.failures += run.failures
+
+    def _prepare(self, claim: Claim) -> BatchRun:
+        if claim.batch > self._last_batch():
+            self.manifest = read_manifest(self.manifest.layout.root)  # it was appended to
+        announce = self._announce
+        return BatchRun(
+            self.manifest,
+            claim,
+            self._load(),
+            self.policy,
+            self._interrupts,
+            self._may_start,
+            self._case,
+            self._header(claim),
+            None if announce is None else lambda offset: announce(claim.batch, offset),
+        )
+
+    def _last_batch(self) -> int:
+        last = self.manifest.sowings[-1]
+        return last.first_batch + last.batches.num_batches - 1
+
+    def _header(self, claim: Claim) -> dict[str, Any]:
+        return {
+            "crop": self.manifest.data["id"],
+            "design": self.manifest.design(claim.batch),
+            "function": self.manifest.data["function"]["hash"],
+            "batch": claim.batch,
+            "owner": str(claim.owner),
+            "host": claim.owner.host,
+            "pid": claim.owner.pid,
+            "job": job_id(),
+        }
+
+    def _publish(self, claim: Claim, whole: bool) -> None:
+        arrived = self.ledger.finish(claim) if whole else self.ledger.fail(claim)
+        if not arrived:
+            self._note_loss(claim)
+            return
+        (self.report.grown if whole else self.report.failed).append(claim.batch)
+        self._progress(claim.batch, "grown" if whole else "failed")
+
+    def _note_loss(self, claim: Claim) -> None:
+        self.report.notes.append(
+            f"Batch {claim.batch} was taken over by another worker meanwhile; what this one "
+            "computed of it is discarded."
+        )
+
+    def _let_go(self, claim: Claim) -> None:
+        """Give the batch back; whatever made us leave matters more than an error here."""
+        try:
+            self.ledger.release(claim)
+        except OSError as error:
+            self.report.notes.append(f"Batch {claim.batch} could not be given back: {error}.")
+
+    def _load(self) -> Callable[..., Any]:
+        """The function with its constants and resources."""
+        if self._work is None:
+            work: Work = read_work(self.manifest.layout.function, self.manifest.data["provenance"])
+            given = {**work.constants, **work.resources}
+            self._work = functools.partial(work.function, **given) if given else work.function
+            context.enter(self._case)
+        return self._work
+
+    # -- between cases -------------------------------------------------------------
+
+    def _may_start(self, longest: float) -> None:
+        """Raise what ends the work, if anything does."""
+        self._interrupts.check()
+        if time.time() + longest > self._deadline:
+            left = self._deadline - time.time()
+            raise Leave(
+                "time",
+                f"{max(left, 0.0):.0f} s are left and a case takes up to {longest:.1f} s",
+            )
+        now = time.monotonic()
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        if self._asked_to_stop():
+            raise Leave("stop", "it was asked to stop")
+        if self._claim and not os.path.isdir(self._claim.path):
+            raise LostClaim
+        seen = self._look_at_function()
+        if seen != self._function_file:
+            self._function_file, self._work = seen, None
+            self.manifest = read_manifest(self.manifest.layout.root)
+
+    def _look_at_function(self) -> tuple[int, int] | None:
+        try:
+            seen = os.stat(self.manifest.layout.function)
+        except FileNotFoundError:
+            return None
+        return seen.st_ino, seen.st_mtime_ns
+
+    def _asked_to_stop(self) -> bool:
+        """Whether somebody called `Crop.stop` since this worker began.
+
+        By the file system's clock, so that a sign put up before does not count,
+        whatever this host thinks that the time is.
+        """
+        layout = self.manifest.layout
+        with os.scandir(layout.root) as entries:
+            signs = [entry for entry in entries if entry.name == STOP]
+        if not signs:
+            return False
+        begun = clock(layout.root, str(self.owner)) - (time.monotonic() - self._begun)
+        return signs[0].stat().st_mtime >= begun

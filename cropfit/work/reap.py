@@ -1,0 +1,356 @@
+"""Reaping, in two phases: nothing is deleted before its data are safe on disk.
+
+    read and check ─▶ Dataset ─▶ draft ─▶ read back, compare ─▶ rename into place
+                                                                     │
+                       folder deleted ◀─ crop renamed aside ◀────────┘
+
+Any failure, at any byte, leaves the crop as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from cropfit._version import __version__
+from cropfit.disk import publish
+from cropfit.disk.functions import read_constants
+from cropfit.disk.ledger import Ledger
+from cropfit.disk.manifest import Manifest
+from cropfit.disk.netcdf import open_dataset, replacing, save_dataset
+from cropfit.disk.records import Records
+from cropfit.errors import CropError, DamagedError, DesignError, NotReadyError
+from cropfit.outputs import Outputs
+from cropfit.work.assemble import assemble, collect, nested
+from cropfit.work.care import alive, check_bad
+from cropfit.work.results import read_batch, read_partial
+from cropfit.work.stream import stream
+from cropfit.work.target import Layout
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LONGEST_PAUSE = 5.0  # seconds between two listings while waiting
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a crop is to be reaped; see `cropfit.Crop.reap`."""
+
+    to: str | bool | None = None
+    allow_incomplete: bool = False
+    clean_up: bool | None = None
+    layout: Layout = "auto"
+    fill_value: Any = None
+    diagnostics: bool = False
+    nested: bool = False
+    overwrite: bool = False
+    load: bool = True
+
+    @property
+    def deletes(self) -> bool:
+        """Whether the crop goes away in the end."""
+        if self.clean_up is None:
+            return not self.allow_incomplete and self.to is not False
+        return self.clean_up
+
+
+class _Bad(Exception):
+    """A batch whose file cannot be trusted turned up while reading."""
+
+    def __init__(self, batch: int, why: str) -> None:
+        super().__init__(why)
+        self.batch = batch
+
+
+class Reaper:
+    """Merges the batches of one crop.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The crop.
+    ledger : Ledger
+        Its states.
+    wanted : Wanted
+        How.
+    """
+
+    def __init__(self, manifest: Manifest, ledger: Ledger, wanted: Wanted) -> None:
+        self.manifest = manifest
+        self.ledger = ledger
+        self.wanted = wanted
+        self.saved: str | None = None
+        self._places: dict[int, str] = {}
+        self._ignored: list[int] = []
+
+    def reap(self) -> Any:
+        """Read, save, verify, and delete what is safe.
+
+        Raises
+        ------
+        NotReadyError
+            Batches are missing and `allow_incomplete` was not given.
+        DamagedError
+            Files were torn or altered. Their batches were sown again.
+        ResultError, DesignError, ExistsError, CropError, OSError
+            The results cannot be put together, or not saved. The crop is as it was.
+        """
+        self._check_request()
+        self._survey(partly=False)
+        if self.wanted.deletes and self.wanted.allow_incomplete and alive(self.ledger):
+            raise CropError(
+                f"{self.manifest.layout.root}: workers are growing it; stop them before the crop is "
+                f"deleted ('cropfit stop {self.manifest.name}'), or reap with clean_up=False."
+            )
+        result = self._merge()
+        if self.wanted.deletes:
+            publish.discard(self.manifest.layout.root, str(self.ledger.owner))
+        return result
+
+    def peek(self) -> Any:
+        """What there is by now, batches in the making included; nothing is written."""
+        self._survey(partly=True)
+        return self._assemble()
+
+    def _check_request(self) -> None:
+        to = self.wanted.to
+        if not self.wanted.load and (to is None or to is True or to is False):
+            raise DesignError("load=False needs to=, the .nc file that the results go to.")
+        if isinstance(to, str) and not to.endswith((".nc", ".zarr", ".pkl")):
+            raise DesignError(f"to={to!r} must end in .nc, .zarr or .pkl, which says what is written.")
+
+    # -- what is there -------------------------------------------------------------
+
+    def _survey(self, partly: bool) -> None:
+        """Find the batches to read; refuse to go on if some are missing and must not be."""
+        layout, ledger = self.manifest.layout, self.ledger
+        failed = ledger.numbers("failed")
+        grown = ledger.numbers("grown")
+        self._ignored = ledger.numbers("ignored")
+        missing = self.manifest.num_batches - len(grown) - len(self._ignored)
+        if missing and not partly and not self.wanted.allow_incomplete:
+            raise NotReadyError(self._told_missing(grown, failed))
+        self._places = {batch: layout.batch("grown", batch) for batch in grown}
+        self._places |= {batch: layout.batch("failed", batch) for batch in failed}
+        if partly:
+            self._places |= {c.batch: c.path for c in ledger.claims()}
+        if not self._places:
+            raise NotReadyError(
+                f"{layout.root}: nothing is grown yet. Grow with 'cropfit grow {self.manifest.name}'."
+            )
+
+    def _told_missing(self, grown: list[int], failed: list[int]) -> str:
+        name, root = self.manifest.name, self.manifest.layout.root
+        there = {*grown, *failed, *self._ignored}
+        first = [s.first_batch + k for s in self.manifest.sowings for k in range(s.batches.num_batches)]
+        missing = [batch for batch in first if batch not in there]
+        parts = []
+        if missing:
+            parts.append(
+                f"{len(missing)} of {len(first)} batches are not grown (first: {missing[:5]}); grow "
+                f"them with 'cropfit grow {name}'"
+            )
+        if failed:
+            parts.append(
+                f"{len(failed)} have failed cases (first: {failed[:5]}); see 'cropfit errors {name}', "
+                f"then 'cropfit retry {name}', or set them aside with 'cropfit ignore {name}'"
+            )
+        return f"{root}: {'; '.join(parts)}. Or reap what is there with allow_incomplete=True."
+
+    def _read(self, batch: int) -> Records:
+        folder = self._places[batch]
+        if "/growing/" in folder:
+            return read_partial(self.manifest, batch, folder)
+        records = read_batch(self.manifest, batch, folder)
+        if isinstance(records, str):
+            raise _Bad(batch, records)
+        if folder == self.manifest.layout.batch("grown", batch):
+            there = sum(len(chunk) for chunk in records.chunks)
+            if there < self.manifest.size_of(batch):
+                raise _Bad(batch, f"{folder} has {there} of {self.manifest.size_of(batch)} results")
+        return records
+
+    # -- putting together ----------------------------------------------------------
+
+    def _merge(self) -> Any:
+        """The results, saved if that was asked for."""
+        while True:
+            try:
+                return self._save()
+            except _Bad as bad:
+                self._set_aside(bad)
+
+    def _set_aside(self, bad: _Bad) -> None:
+        """Sow torn batches again; go on without them only if they may be missing."""
+        damaged = check_bad(self.manifest, self.ledger)
+        self._places = {b: p for b, p in self._places.items() if b not in {bad.batch, *damaged}}
+        if not self.wanted.allow_incomplete:
+            damaged = damaged or {bad.batch: str(bad)}
+            first = next(iter(damaged))
+            raise DamagedError(
+                f"{self.manifest.layout.root}: {len(damaged)} batches cannot be trusted and were sown "
+                f"again: {sorted(damaged)[:10]} ({damaged[first]}). Grow them with 'cropfit grow "
+                f"{self.manifest.name}' and reap again; nothing else was changed."
+            )
+
+    def _assemble(self) -> Any:
+        while True:
+            try:
+                return self._objects() if self._is_list() else self._dataset()
+            except _Bad as bad:
+                del self._places[bad.batch]
+
+    def _save(self) -> Any:
+        is_list = self._is_list()
+        target = self._target(".pkl" if is_list else ".nc")
+        if not is_list and not self.wanted.load:
+            return self._stream(str(target))
+        result = self._objects() if is_list else self._dataset()
+        if target is None:
+            return result
+        replaces = self.wanted.overwrite or self._is_own(target)
+        if target.endswith(".pkl"):
+            _save_pickle(result, target, overwrite=replaces)
+        else:
+            save_dataset(result, target, overwrite=replaces)
+        self.saved = target
+        return result
+
+    def _stream(self, target: str) -> xr.Dataset:
+        stream(
+            self.manifest.sowings,
+            self._outputs(),
+            self._read,
+            target,
+            batches=sorted(self._places),
+            layout=self.wanted.layout,
+            fill_value=self.wanted.fill_value,
+            diagnostics=self.wanted.diagnostics,
+            ignored=self._ignored,
+            overwrite=self.wanted.overwrite or self._is_own(target),
+        )
+        self.saved = target
+        return open_dataset(target)
+
+    def _dataset(self) -> xr.Dataset:
+        return assemble(
+            self.manifest.sowings,
+            self._outputs(),
+            self._read,
+            batches=sorted(self._places),
+            layout=self.wanted.layout,
+            fill_value=self.wanted.fill_value,
+            diagnostics=self.wanted.diagnostics,
+            ignored=self._ignored,
+        )
+
+    def _objects(self) -> Any:
+        gather: Callable[..., Any] = nested if self.wanted.nested else collect
+        return gather(self.manifest.sowings, self._read, sorted(self._places))
+
+    def _is_list(self) -> bool:
+        """Whether results are plain objects, without names for a Dataset."""
+        if self.wanted.nested:
+            return True
+        if self.manifest.outputs.var_names is not None:
+            return False
+        for batch in sorted(self._places):
+            for chunk in self._read(batch).chunks:
+                return chunk.schema.kind == "value"
+        return True
+
+    def _outputs(self) -> Outputs:
+        """Declared outputs, with constants and provenance as attributes."""
+        constants = read_constants(self.manifest.layout.function)
+        data = self.manifest.data
+        git = data["provenance"]["git"] or {}
+        told = {
+            "cropfit_version": __version__,
+            "cropfit_crop": f"{data['name']} {data['id']}",
+            "cropfit_function": data["function"]["name"],
+            "cropfit_seed": data["seed"],
+            "cropfit_sown": data["provenance"]["time"],
+            "cropfit_commit": f"{git['commit']}{' (dirty)' if git['dirty'] else ''}" if git else "",
+        }
+        outputs = self.manifest.outputs.with_constants(constants)
+        told = {key: value for key, value in told.items() if value != ""}
+        return Outputs(
+            outputs.var_names,
+            outputs.var_dims,
+            outputs.var_coords,
+            outputs.var_attrs,
+            {**outputs.attrs, **told},
+        )
+
+    # -- where to ------------------------------------------------------------------
+
+    def _target(self, ending: str) -> str | None:
+        """The file to write; None for memory alone."""
+        to = self.wanted.to
+        if isinstance(to, str):
+            return to
+        if to is False or (to is None and not self.wanted.deletes):
+            return None
+        stem = f"{os.path.dirname(self.manifest.layout.root)}/{self.manifest.name}"
+        target, number = f"{stem}{ending}", 2
+        while os.path.lexists(target) and not (self.wanted.overwrite or self._is_own(target)):
+            target, number = f"{stem}-{number}{ending}", number + 1
+        return target
+
+    def _is_own(self, path: str) -> bool:
+        """Whether a former reap of this very crop, killed before its end, wrote `path`."""
+        if not path.endswith(".nc") or not os.path.isfile(path):
+            return False
+        try:
+            with open_dataset(path) as ds:
+                crop = str(ds.attrs.get("cropfit_crop", ""))
+        except Exception:
+            return False  # not ours, whatever it is
+        return crop.endswith(f" {self.manifest.data['id']}")
+
+
+def _save_pickle(result: Any, path: str, *, overwrite: bool) -> None:
+    data = cloudpickle.dumps(result, protocol=5)
+    with replacing(path, overwrite=overwrite) as draft:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with open(draft, "rb") as file:
+            if file.read() != data:
+                raise DamagedError(f"{draft}: what was read back is not what was written.")
+        pickle.loads(data)
+
+
+def wait_until_grown(
+    manifest: Manifest, ledger: Ledger, progress: Callable[[int, int], None]
+) -> None:
+    """Return when every batch is grown or cannot be.
+
+    Raises
+    ------
+    NotReadyError
+        All that is left has failed, so waiting would never end.
+    """
+    pause = 0.05
+    while True:
+        counts = ledger.counts()
+        done = counts["grown"] + counts["ignored"]
+        progress(done, manifest.num_batches)
+        if done >= manifest.num_batches:
+            return
+        if not counts["sown"] and not counts["growing"] and counts["failed"]:
+            raise NotReadyError(
+                f"{manifest.layout.root}: {counts['failed']} batches have failed and nothing else is "
+                f"left to wait for. See 'cropfit errors {manifest.name}', then retry or ignore "
+                "them, or reap with allow_incomplete=True."
+            )
+        time.sleep(pause)
+        pause = min(LONGEST_PAUSE, pause * 1.5)

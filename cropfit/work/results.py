@@ -1,0 +1,85 @@
+"""Reading what workers left of one batch, and trusting none of it unchecked."""
+
+from __future__ import annotations
+
+import os
+
+from cropfit.disk.layout import RESULTS
+from cropfit.disk.manifest import Manifest
+from cropfit.disk.records import Records, read_records, read_summary
+
+
+def record_files(folder: str) -> list[str]:
+    """Paths of the record files in a batch's folder; usually one."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [f"{folder}/{name}" for name in names if name.startswith(RESULTS)]
+
+
+def batch_seconds(folder: str) -> float | None:
+    """How long computing a grown batch took; None if its file does not say."""
+    for path in record_files(folder):
+        try:
+            _, footer = read_summary(path)
+        except OSError:
+            continue
+        if footer:
+            return float(footer["seconds"])
+    return None
+
+
+def read_batch(manifest: Manifest, batch: int, folder: str) -> Records | str:
+    """The whole record file of a grown or failed batch, or what is wrong with it.
+
+    More than one file may stand there: a worker that was taken over may still
+    write its own. Only a whole one of this crop and design counts.
+    """
+    why = f"{folder} has no results"
+    for path in record_files(folder):
+        try:
+            records = read_records(path)
+        except OSError as error:
+            why = f"{path}: {error}"
+            continue
+        wrong = _mismatch(manifest, batch, records)
+        if wrong is None:
+            return records
+        why = f"{path}: {wrong}"
+    return why
+
+
+def _mismatch(manifest: Manifest, batch: int, records: Records) -> str | None:
+    if records.damage:
+        return records.damage
+    if records.header.get("design") != manifest.design(batch):
+        return "it belongs to another design"
+    if records.header.get("batch") != batch:
+        return f"it belongs to batch {records.header.get('batch')}"
+    if not records.sealed:
+        return "it is not finished"
+    return None
+
+
+def find_damage(manifest: Manifest, batch: int) -> str | None:
+    """What is wrong with a grown batch; None if every case has a whole result."""
+    records = read_batch(manifest, batch, manifest.layout.batch("grown", batch))
+    if isinstance(records, str):
+        return records
+    found = {offset for chunk in records.chunks for offset in chunk.offsets.tolist()}
+    missing = manifest.size_of(batch) - len(found)
+    return f"{missing} of its cases have no result" if missing else None
+
+
+def read_partial(manifest: Manifest, batch: int, folder: str) -> Records:
+    """What is recorded by now of a batch that somebody grows."""
+    best = Records()
+    for path in record_files(folder):
+        try:
+            records = read_records(path)
+        except OSError:
+            continue  # it moved on
+        if records.header.get("design") == manifest.design(batch):
+            best = max(best, records, key=lambda r: sum(map(len, r.chunks)))
+    return best

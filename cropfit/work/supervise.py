@@ -1,0 +1,365 @@
+"""Several workers on this machine, each a fresh process of its own.
+
+    this process ──starts──▶ worker ──lines──▶ this process
+                                │
+                                └─ dies? another takes its place, and its batch
+
+Workers claim batches like any worker on any host; this process only starts them,
+listens, and cleans up after those that die. They share nothing, so the death of
+one costs its case in hand and disturbs no other.
+
+With ``fresh=True`` a worker grows one batch. It tells which case it begins, so a
+segfault, an ``os._exit``, the OOM killer, a time or a memory limit is put down to
+that case, and the next process goes on behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cropfit.disk.ledger import Claim, Ledger
+from cropfit.disk.manifest import Manifest
+from cropfit.disk.owner import Owner
+from cropfit.errors import CropError
+from cropfit.work.batch import Policy
+from cropfit.work.book import Book
+from cropfit.work.failures import died
+from cropfit.work.grow import GrowReport
+from cropfit.work.interrupts import Interrupted, Interrupts
+
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+POLL = 0.2  # seconds between two looks at the limits of a case
+GRACE = 30.0  # seconds that workers have to leave after a signal
+
+
+def cap_threads(number: int | None, environment: dict[str, str]) -> None:
+    """Set the thread counts that numerical libraries read when they are loaded."""
+    if number is not None:
+        environment.update(dict.fromkeys(THREADS, str(number)))
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker process is told to do, as JSON on its command line.
+
+    Parameters
+    ----------
+    root : str
+        The crop's folder.
+    batches : list of int, optional
+        Which batches; whatever is left if None.
+    policy : dict
+        Fields of a `Policy`.
+    deadline : float, optional
+        Seconds since the epoch.
+    steal, wait, tell_cases : bool
+        As of `Worker.grow_these`, `Worker.grow_left`; whether to tell each case.
+    """
+
+    root: str
+    batches: list[int] | None
+    policy: dict[str, Any]
+    deadline: float | None = None
+    steal: bool = False
+    wait: bool = False
+    tell_cases: bool = False
+
+
+@dataclass
+class _Child:
+    """One worker process and what it was heard to say."""
+
+    process: subprocess.Popen[bytes]
+    pipe: int
+    batches: list[int] | None
+    rest: bytes = b""
+    batch: int | None = None
+    offset: int | None = None
+    since: float = field(default_factory=time.monotonic)
+    killed_for: str = ""
+    report: dict[str, Any] | None = None
+
+
+class Supervisor:
+    """Starts workers, listens to them, and replaces those that die.
+
+    Parameters
+    ----------
+    manifest, ledger
+        The crop, and an owner for cleaning up.
+    num_workers : int
+        How many processes at a time.
+    order : Order
+        What each of them does.
+    fresh : bool
+        A new process for every batch.
+    timeout : float, optional
+        Seconds that a case may take; with `fresh`.
+    max_memory : int, optional
+        Bytes that a worker's process tree may hold; with `fresh`.
+    num_threads : int, optional
+        Thread cap of each worker; by default the machine's cores are shared out.
+    progress : callable, optional
+        Told the number and state of each batch that ended.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        ledger: Ledger,
+        num_workers: int,
+        order: Order,
+        *,
+        fresh: bool = False,
+        timeout: float | None = None,
+        max_memory: int | None = None,
+        num_threads: int | None = None,
+        progress: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.manifest = manifest
+        self.ledger = ledger
+        self.order = order
+        self.fresh = fresh
+        self.timeout = timeout
+        self.max_memory = max_memory
+        self.report = GrowReport()
+        self._progress = progress or (lambda batch, state: None)
+        self._free = num_workers
+        self._children: list[_Child] = []
+        self._todo = self._batches() if fresh else []
+        self._environment = dict(os.environ)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        cap_threads(num_threads or max(1, cores // num_workers), self._environment)
+        self._deaths = 0
+        self._leaving = ""
+
+    def run(self) -> GrowReport:
+        """Keep the workers going until nothing is left that they could do."""
+        interrupts = Interrupts()
+        with interrupts:
+            try:
+                self._start_all()
+                while self._children:
+                    self._listen()
+                    self._enforce_limits()
+                    self._collect()
+                    interrupts.check()
+            except Interrupted as interrupted:
+                self._leave(interrupted.number)
+            except BaseException:
+                self._leave(signal.SIGTERM)
+                raise
+        self.report.reason = self._leaving or self.report.reason
+        return self.report
+
+    # -- starting ------------------------------------------------------------------
+
+    def _batches(self) -> list[int]:
+        if self.order.batches is not None:
+            return list(reversed(self.order.batches))
+        dead = [held.claim.batch for held in self.ledger.held() if held.dead]
+        return sorted({*self.ledger.numbers("sown"), *dead}, reverse=True)
+
+    def _start_all(self) -> None:
+        while self._free and (self._todo or not self.fresh):
+            self._start([self._todo.pop()] if self.fresh else self.order.batches)
+
+    def _start(self, batches: list[int] | None) -> None:
+        read, write = os.pipe()
+        told = {**self.order.__dict__, "batches": batches, "tell_cases": self.fresh}
+        command = [sys.executable, "-c", "from cropfit.work.child import main; main()"]
+        try:
+            process = subprocess.Popen(
+                [*command, json.dumps(told), str(write)],
+                pass_fds=(write,),
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+            )
+        finally:
+            os.close(write)
+        os.set_blocking(read, False)
+        self._children.append(_Child(process, read, batches))
+        self._free -= 1
+
+    # -- listening -----------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Take in what workers say; wakes up when one says something or ends."""
+        by_pipe = {child.pipe: child for child in self._children}
+        ready, _, _ = select.select(list(by_pipe), [], [], POLL)
+        for pipe in ready:
+            self._hear(by_pipe[pipe])
+
+    def _hear(self, child: _Child) -> None:
+        while True:
+            try:
+                data = os.read(child.pipe, 65536)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            *lines, child.rest = (child.rest + data).split(b"\n")
+            for line in lines:
+                self._understand(child, json.loads(line))
+
+    def _understand(self, child: _Child, told: dict[str, Any]) -> None:
+        if "case" in told:
+            child.batch, child.offset = told["case"]
+            child.since = time.monotonic()
+        elif "batch" in told:
+            child.offset = None
+            self._progress(*told["batch"])
+        else:
+            child.report = told["report"]
+
+    def _enforce_limits(self) -> None:
+        for child in self._children:
+            if child.offset is None or child.killed_for:
+                continue
+            took = time.monotonic() - child.since
+            if self.timeout is not None and took > self.timeout:
+                child.killed_for = f"Timeout: the case took longer than {self.timeout:g} s"
+            elif self.max_memory is not None:
+                held = _memory_of_tree(child.process.pid)
+                if held > self.max_memory:
+                    child.killed_for = (
+                        f"OutOfMemory: the case held {held >> 20} MiB, "
+                        f"more than the {self.max_memory >> 20} MiB allowed"
+                    )
+            if child.killed_for:
+                child.process.kill()
+
+    # -- ends ----------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        """Take leave of workers that ended, and start others while there is work."""
+        for child in [child for child in self._children if child.process.poll() is not None]:
+            self._hear(child)
+            os.close(child.pipe)
+            self._children.remove(child)
+            self._free += 1
+            if child.report is None:
+                self._after_death(child)
+            else:
+                self.report.add(GrowReport(**child.report))
+            if self.report.reason in ("error", "max_fails", "time", "stop"):
+                self._todo.clear()
+        if self.fresh:
+            self._start_all()
+
+    def _after_death(self, child: _Child) -> None:
+        """Free the batch that a dead worker held, and let another worker go on."""
+        self._deaths += 1
+        how = child.killed_for or _how(child.process.returncode)
+        claims = [c for c in self.ledger.claims() if self._is_of(c, child)]
+        if not claims and child.report is None and self._deaths > 3 * max(1, self._free):
+            raise CropError(
+                f"Workers die before they claim a batch ({how}). Run 'cropfit grow "
+                f"{self.manifest.name}' in a terminal to see why."
+            )
+        for claim in claims:
+            self._bury(claim, how)
+            if self.fresh:
+                self._todo.append(claim.batch)
+        if not self.fresh:
+            self._start(child.batches)
+
+    def _is_of(self, claim: Claim, child: _Child) -> bool:
+        return claim.owner.pid == child.process.pid and claim.owner.is_local()
+
+    def _bury(self, claim: Claim, how: str) -> None:
+        """Put a death down to the case in hand. Without `fresh` it counts towards max_deaths."""
+        mine = self.ledger.take_over(claim)
+        if mine is None:
+            return
+        if self.fresh:
+            kind, _, message = how.partition(": ")
+            self._record(mine, died(message, kind))
+        self.ledger.release(mine)
+
+    def _record(self, claim: Claim, failure: dict[str, Any]) -> None:
+        manifest, batch = self.manifest, claim.batch
+        sown, flat = manifest.cases_of(batch)
+        header = {"crop": manifest.data["id"], "design": manifest.design(batch), "batch": batch}
+        token = f"{claim.owner.token}-{self._deaths}"
+        book = Book(claim.path, token, header, manifest.outputs.var_names)
+        left = [k for k in range(len(flat)) if k not in book.done and k not in book.failed]
+        if left:
+            index = int(flat[left[0]])
+            told = {
+                "case": sown.first_case + index,
+                "batch": batch,
+                "offset": left[0],
+                "arguments": sown.grid.labels_of(index),
+                "attempt": book.attempts.get(left[0], 0) + 1,
+                "seconds": 0.0,
+                "host": claim.owner.host,
+                "pid": claim.owner.pid,
+                "job": None,
+                "final": True,
+                **failure,
+            }
+            book.add_failure(told)
+            self.report.failures.append(told)
+        book.forget_deaths()
+        book.close()
+
+    def _leave(self, number: int) -> None:
+        """Pass a signal on and wait until the workers have given back what they hold."""
+        self._leaving = "SIGINT" if number == signal.SIGINT else "SIGTERM"
+        for child in self._children:
+            child.process.send_signal(number)
+        end = time.monotonic() + GRACE
+        for child in self._children:
+            try:
+                child.process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            self._hear(child)
+            os.close(child.pipe)
+            if child.report:
+                self.report.add(GrowReport(**child.report))
+        self._children.clear()
+
+
+def _how(code: int) -> str:
+    """What an exit code tells, as ``Type: message``."""
+    if code == -signal.SIGKILL:
+        return "Killed: the process was killed by SIGKILL, as the OOM killer does"
+    if code < 0:
+        return f"Killed: the process was killed by {signal.Signals(-code).name}"
+    return f"Exited: the process ended with exit code {code} in the middle of the case"
+
+
+def _memory_of_tree(pid: int) -> int:
+    """Resident bytes of a process and its children."""
+    total, todo = 0, [pid]
+    while todo:
+        each = todo.pop()
+        try:
+            with open(f"/proc/{each}/statm", "rb") as file:
+                total += int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+            for task in os.listdir(f"/proc/{each}/task"):
+                with open(f"/proc/{each}/task/{task}/children", "rb") as file:
+                    todo += map(int, file.read().split())
+        except (OSError, IndexError):
+            continue
+    return total
