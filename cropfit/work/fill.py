@@ -11,7 +11,7 @@ is read in one pass, and no crop is ever put into variables that do not fit it.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from cropfit.batching import Sown
 from cropfit.disk.codec import Chunk
 from cropfit.disk.columns import Column
-from cropfit.disk.exact import exact_cast
 from cropfit.errors import DamagedError, ResultError
 from cropfit.outputs import Outputs
+from cropfit.work.cast import Changed, as_dtype, as_objects, empty_block, lengths_of, where
 from cropfit.work.diagnostics import diagnose, diagnostic_variables
 from cropfit.work.survey import Make, Survey, columns_of
 from cropfit.work.target import Target, join_labels
@@ -196,16 +196,16 @@ class Harvest:
             variable = plan.variables[name]
             try:
                 values = self._values(plan, variable, make, column)
-            except _Changed as changed:
+            except Changed as changed:
                 raise self._inexact(variable, changed, batch, chunk) from None
             sink.put(variable, cells, values if rows is None else values[rows])
             for dim, length in variable.lengths.items():
-                lengths = _lengths(column, dim)
+                lengths = lengths_of(column, dim)
                 sink.put(plan.variables[length], cells, lengths if rows is None else lengths[rows])
         for name, (_, constant) in make.constants.items():
             if name in plan.variables:
                 variable = plan.variables[name]
-                one = _as_dtype(variable, constant[np.newaxis])
+                one = as_dtype(variable, constant[np.newaxis])
                 values = np.empty((len(offsets), *variable.shape), one.dtype)
                 values[:] = one
                 sink.put(variable, cells, values)
@@ -213,23 +213,23 @@ class Harvest:
     def _values(self, plan: Plan, variable: Variable, make: Make, column: Column) -> NDArray[Any]:
         """The values of a column, in the variable's dtype and shape."""
         if variable.dtype.kind == "O":
-            return _objects(column.values())
+            return as_objects(column.values())
         aligned = {
             at: places
             for at, dim in enumerate(variable.inner)
             if (places := self._place(plan, make, dim)) is not None
         }
         if column.kind == "ragged":
-            block = _empty(variable, len(column))
+            block = empty_block(variable, len(column))
             for row, value in zip(block, column.values(), strict=True):
-                row[_where(value.shape, aligned)] = _as_dtype(variable, value)
+                row[where(value.shape, aligned)] = as_dtype(variable, value)
             return block
-        values = _as_dtype(variable, column.data)
+        values = as_dtype(variable, column.data)
         if values.shape[1:] == variable.shape and not aligned:
             return values
-        block = _empty(variable, len(column))
+        block = empty_block(variable, len(column))
         for row, value in zip(block, values, strict=True):
-            row[_where(value.shape, aligned)] = value
+            row[where(value.shape, aligned)] = value
         return block
 
     def _place(self, plan: Plan, make: Make, dim: str) -> NDArray[np.intp] | None:
@@ -283,7 +283,7 @@ class Harvest:
         yield from fresh(records, self._size_of(batch), batch)
 
     def _inexact(
-        self, variable: Variable, changed: _Changed, batch: int, chunk: Chunk
+        self, variable: Variable, changed: Changed, batch: int, chunk: Chunk
     ) -> ResultError:
         """Name the case whose value the variable's type would change."""
         sown = self.sowings[self._sowing_of(batch)]
@@ -291,8 +291,8 @@ class Harvest:
         column = columns_of(chunk)[variable.name]
         for offset, value in zip(chunk.offsets.tolist(), column.values(), strict=True):
             try:
-                _as_dtype(variable, np.asarray(value))
-            except _Changed:
+                as_dtype(variable, np.asarray(value))
+            except Changed:
                 where = sown.grid.labels_of(int(flat[offset]))
                 shown = repr(value) if np.ndim(value) == 0 else str(changed)
                 return ResultError(
@@ -301,10 +301,6 @@ class Harvest:
                     "give fill_value= to keep the type, or reap with layout='case'"
                 )
         return ResultError(f"{variable.name!r} holds a value that {variable.dtype} cannot hold")
-
-
-class _Changed(ResultError):
-    """A value would not be the same in the variable's type."""
 
 
 def fresh(records: Records, size: int, batch: int) -> Iterator[tuple[Chunk, Rows]]:
@@ -350,53 +346,3 @@ def _is_rising(numbers: NDArray[Any]) -> bool:
 
 def _nbytes(chunk: Chunk) -> int:
     return sum(column.data.nbytes for column in chunk.columns.values())
-
-
-def _objects(values: Sequence[Any]) -> NDArray[Any]:
-    """One object a case, arrays among them as they are."""
-    made = np.empty(len(values), object)
-    for at, value in enumerate(values):
-        made[at] = value
-    return made
-
-
-def _empty(variable: Variable, cases: int) -> NDArray[Any]:
-    return np.full((cases, *variable.shape), variable.missing, variable.dtype)
-
-
-def _where(shape: Sequence[int], aligned: Mapping[int, NDArray[np.intp]]) -> Any:
-    """Index of an array of this shape in a larger one."""
-    if not aligned:
-        return tuple(map(slice, shape))
-    return np.ix_(*(aligned.get(at, np.arange(size)) for at, size in enumerate(shape)))
-
-
-def _lengths(column: Column, dim: int) -> NDArray[np.int64]:
-    if column.kind == "ragged" and column.index is not None:
-        return column.index[:, dim].astype(np.int64)
-    return np.full(len(column), column.data.shape[dim + 1], np.int64)
-
-
-def _as_dtype(variable: Variable, values: NDArray[Any]) -> NDArray[Any]:
-    """Values in the variable's dtype; refuses to change one.
-
-    Raises
-    ------
-    _Changed
-        The value that would not be the same.
-    """
-    dtype = variable.dtype
-    if values.dtype == dtype:
-        return values
-    if dtype.kind == "O":
-        return values.astype(object)
-    if values.dtype.kind in "Mm":
-        cast = values.astype(dtype)
-        same = (cast.astype(values.dtype) == values) | np.isnat(values)
-        if not same.all():
-            raise _Changed(str(values[~same][0]))
-        return cast
-    exact = exact_cast([values], dtype)
-    if exact is None:
-        raise _Changed(f"an array of {values.dtype} with values up to {np.abs(values).max()}")
-    return exact[0]

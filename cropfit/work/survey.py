@@ -8,7 +8,7 @@ the Dataset are planned (`cropfit.work.variables`) to hold them all.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ from cropfit.disk.codec import Chunk
 from cropfit.disk.columns import Column
 from cropfit.disk.schema import Schema
 
-__all__ = ["UNNAMED", "Make", "Sort", "Survey"]
+__all__ = ["UNNAMED", "Make", "Sort", "Survey", "columns_of", "common", "equal"]
 
 UNNAMED = "result"
 """What a DataArray without a name is called in the Dataset."""
@@ -63,6 +63,10 @@ class Make:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     var_attrs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     cases: int = 0
+
+    def has(self, name: str) -> bool:
+        """Whether these results have a variable or coordinate of that name."""
+        return name in self.sorts or name in self.index or name in self.constants
 
 
 class Survey:
@@ -146,3 +150,25 @@ def _make(chunk: Chunk) -> Make:
         dict(schema.attrs),
         {name: dict(each) for name, each in schema.var_attrs.items()},
     )
+
+
+def common(attrs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attributes that are the same in all."""
+    every = list(attrs)
+    if not every:
+        return {}
+    return {
+        key: value
+        for key, value in every[0].items()
+        if all(key in each and equal(each[key], value) for each in every[1:])
+    }
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two attributes or arrays are the same; NaN is NaN."""
+    if one is other:
+        return True
+    a, b = np.asarray(one), np.asarray(other)
+    if a.dtype.kind in "fc" and b.dtype.kind in "fc":
+        return bool(np.array_equal(a, b, equal_nan=True))
+    return type(one) is type(other) and bool(np.array_equal(a, b))

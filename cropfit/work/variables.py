@@ -20,19 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cropfit.disk.exact import common_dtype
 from cropfit.errors import DesignError, ResultError
 from cropfit.outputs import Outputs
-from cropfit.work.survey import Make, Sort
+from cropfit.work.kinds import OBJECT, clock, held_as, missing_of, type_of
+from cropfit.work.survey import Make, Sort, common, equal
 from cropfit.work.target import Labelled, Target, join_labels
 
 __all__ = ["FILL", "Plan", "Variable", "plan_variables"]
 
 FILL = "cropfit_fill_value"
 """Attribute that tells which value stands for a missing one."""
-
-_OBJECT = np.dtype(object)
-_CLOCKS = ("s", "ms", "us", "ns")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +145,7 @@ def plan_variables(
         for at, name in lengths.items():
             variables[name] = _length(variable, at, name, part.cases != expected)
     coords = _coords(parts, fixed, index, sizes, makes, outputs, target)
-    attrs = {**_common(make.attrs for make in makes), **outputs.attrs}
+    attrs = {**common(make.attrs for make in makes), **outputs.attrs}
     return Plan(target, variables, coords, attrs, index)
 
 
@@ -218,7 +215,7 @@ def _constants(
         if name in target.coords or name in target.dims:
             continue
         if len(having) == len(makes) and all(
-            each.constants[name][0] == dims and _equal(each.constants[name][1], values)
+            each.constants[name][0] == dims and equal(each.constants[name][1], values)
             for each in having
         ):
             fixed[name] = (dims, values)
@@ -297,88 +294,24 @@ def _variable(
     fill_value: Any,
     lengths: Mapping[int, str],
 ) -> Variable:
-    dtype, is_text = _type_of(part)
+    dtype, is_text = type_of(part.sorts)
     inner, shape = part.dims, tuple(sizes[dim] for dim in part.dims)
-    if dtype == _OBJECT and inner and not is_text:
+    if dtype == OBJECT and inner and not is_text:
         raise ResultError(
             f"{part.name!r} has the inner dimensions {list(inner)}, but its results have no "
             "common type"
         )
     given = fill_value.get(part.name) if isinstance(fill_value, Mapping) else fill_value
     strict = isinstance(fill_value, Mapping)
-    held = None if given is None else _held(part.name, dtype, is_text, given, strict=strict)
+    held = None if given is None else held_as(part.name, dtype, is_text, given, strict=strict)
     if partial and held is not None:
         attrs = {**attrs, FILL: held.item() if isinstance(held, np.generic) else held}
     elif partial and dtype.kind in "iub":
         dtype = np.dtype(np.float64)
-    missing = _missing(dtype, is_text) if held is None else held
+    missing = missing_of(dtype, is_text) if held is None else held
     return Variable(
         part.name, inner, shape, dtype, missing, partial, attrs, is_text, part.is_coord, lengths
     )
-
-
-def _type_of(part: _Part) -> tuple[np.dtype[Any], bool]:
-    """The dtype that holds all results, and whether they are text."""
-    if not part.sorts:
-        return np.dtype(np.float64), False
-    kinds = {sort.kind for sort in part.sorts}
-    dtypes = {np.dtype(sort.dtype) for sort in part.sorts if sort.kind == "array"}
-    scalars = all(sort.most == () for sort in part.sorts)
-    if scalars and "pickle" not in kinds and all(dtype.kind == "U" for dtype in dtypes):
-        return _OBJECT, True
-    same_depth = len({len(sort.most) for sort in part.sorts}) == 1
-    if kinds != {"array"} or not same_depth:
-        return _OBJECT, False
-    if {dtype.kind for dtype in dtypes} in ({"M"}, {"m"}):
-        return _clock(np.result_type(*dtypes)), False
-    return common_dtype(dtypes) or _OBJECT, False
-
-
-def _clock(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The nearest of the units of time that xarray knows."""
-    unit, step = np.datetime_data(dtype)
-    if unit in _CLOCKS and step == 1:
-        return dtype
-    fine = unit in ("ps", "fs", "as") or (unit in _CLOCKS[1:] and step != 1)
-    return np.dtype(f"{dtype.kind}8[{'ns' if fine else 's'}]")
-
-
-def _missing(dtype: np.dtype[Any], is_text: bool) -> Any:
-    if is_text or dtype.kind == "U":
-        return ""
-    if dtype.kind in "Mm":
-        return np.array("NaT", dtype)[()]
-    return None if dtype.kind == "O" else (np.nan if dtype.kind in "fc" else dtype.type(0))
-
-
-def _held(name: str, dtype: np.dtype[Any], is_text: bool, value: Any, *, strict: bool) -> Any:
-    """`value` in the variable's dtype; None if it is of another nature and meant for others."""
-    if is_text or dtype == _OBJECT:
-        if isinstance(value, str) or (dtype == _OBJECT and not is_text):
-            return value
-        fits, same_nature = False, False
-    else:
-        given = np.asarray(value)
-        same_nature = _nature(given.dtype) == _nature(dtype)
-        with np.errstate(all="ignore"):
-            try:
-                held = given.astype(dtype)[()]
-                fits = same_nature and bool(held == given or (held != held and given != given))
-            except (ValueError, TypeError, OverflowError):
-                fits = False
-    if fits:
-        return held
-    if strict or same_nature:
-        kind = "text" if is_text else str(dtype)
-        raise DesignError(
-            f"fill_value={value!r} cannot stand in {name!r}, which is {kind}; give one a "
-            f"variable: fill_value={{{name!r}: ...}}"
-        )
-    return None
-
-
-def _nature(dtype: np.dtype[Any]) -> str:
-    return "number" if dtype.kind in "iufc" else dtype.kind
 
 
 def _check_fills(fill_value: Any, parts: Sequence[_Part]) -> None:
@@ -453,34 +386,9 @@ def _coords(
 
 def _settled(labels: NDArray[Any]) -> NDArray[Any]:
     """Labels as xarray keeps them."""
-    return labels.astype(_clock(labels.dtype)) if labels.dtype.kind in "Mm" else labels
+    return labels.astype(clock(labels.dtype)) if labels.dtype.kind in "Mm" else labels
 
 
 def _attrs_of(name: str, makes: Sequence[Make], outputs: Outputs) -> dict[str, Any]:
-    told = _common(make.var_attrs.get(name, {}) for make in makes if _has(make, name))
+    told = common(make.var_attrs.get(name, {}) for make in makes if make.has(name))
     return {**told, **outputs.var_attrs.get(name, {})}
-
-
-def _has(make: Make, name: str) -> bool:
-    return name in make.sorts or name in make.index or name in make.constants
-
-
-def _common(attrs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Attributes that are the same in all."""
-    every = list(attrs)
-    if not every:
-        return {}
-    return {
-        key: value
-        for key, value in every[0].items()
-        if all(key in each and _equal(each[key], value) for each in every[1:])
-    }
-
-
-def _equal(one: Any, other: Any) -> bool:
-    if one is other:
-        return True
-    a, b = np.asarray(one), np.asarray(other)
-    if a.dtype.kind in "fc" and b.dtype.kind in "fc":
-        return bool(np.array_equal(a, b, equal_nan=True))
-    return type(one) is type(other) and bool(np.array_equal(a, b))
