@@ -100,7 +100,9 @@ class Crop:
     ) -> None:
         if name is None:
             if fn is None:
-                raise DesignError("A crop needs a function or a name: Crop(fn=...) or Crop(name=...).")
+                raise DesignError(
+                    "A crop needs a function or a name: Crop(fn=...) or Crop(name=...)."
+                )
             name = getattr(getattr(fn, "func", fn), "__name__", type(fn).__name__).strip("<>")
         self.fn = fn
         self.name = check_name(name)
@@ -342,7 +344,9 @@ class Crop:
         if (timeout is not None or max_memory is not None) and not fresh:
             raise DesignError("timeout= and max_memory= need fresh=True: a process a batch.")
         policy = Policy(on_error == "raise", retries, max_fails, int(manifest.data["max_deaths"]))
-        wanted = None if batches is None else [batches] if isinstance(batches, int) else list(batches)
+        wanted = (
+            None if batches is None else [batches] if isinstance(batches, int) else list(batches)
+        )
         for batch in wanted or ():
             manifest.sowing_of(batch)
         end = find_deadline(walltime, deadline)
@@ -466,7 +470,15 @@ class Crop:
                 wait_until_grown(manifest, ledger, lambda done, total: bar.update_to(done))
         where = to if to is None or isinstance(to, bool) else os.path.abspath(to)
         wanted = Wanted(
-            where, allow_incomplete, clean_up, layout, fill_value, diagnostics, nested, overwrite, load
+            where,
+            allow_incomplete,
+            clean_up,
+            layout,
+            fill_value,
+            diagnostics,
+            nested,
+            overwrite,
+            load,
         )
         reaper = Reaper(manifest, ledger, wanted)
         result = reaper.reap()

@@ -45,7 +45,9 @@ def _only_one(here: str) -> str:
     if len(there) == 1:
         return next(iter(there.values()))
     if there:
-        raise NotFoundError(f"{here} has {len(there)} crops ({', '.join(sorted(there))}); name one.")
+        raise NotFoundError(
+            f"{here} has {len(there)} crops ({', '.join(sorted(there))}); name one."
+        )
     raise NotFoundError(f"{here} is no crop and has none in it; name one, or go where it was sown.")
 
 

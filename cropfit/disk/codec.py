@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from cropfit.disk.arrange import Failure, Group, arrange
 from cropfit.disk.columns import Column, Spec, decode_column, encode_column
-from cropfit.disk.frames import ALIGN, Part
+from cropfit.disk.frames import Part
 from cropfit.disk.schema import Schema, read_schema
 from cropfit.errors import DamagedError, ResultError
 
@@ -172,9 +172,9 @@ def _run(first: int, size: int) -> NDArray[np.uint32]:
 
 
 def _label(specs: Sequence[Spec], meta: dict[str, Any], shared: Sequence[Spec] = ()) -> bytes:
-    return json.dumps(
-        {"columns": specs, "shared": shared, **meta}, separators=(",", ":")
-    ).encode("ascii")
+    return json.dumps({"columns": specs, "shared": shared, **meta}, separators=(",", ":")).encode(
+        "ascii"
+    )
 
 
 @lru_cache(maxsize=256)

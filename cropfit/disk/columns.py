@@ -119,7 +119,7 @@ class Column:
 
     def _pieces(self) -> list[memoryview]:
         ends = [] if self.index is None else self.index.tolist()
-        view = memoryview(self.data)
+        view = self.data.data
         return [view[i:j] for i, j in zip([0, *ends], ends, strict=False)]
 
 

@@ -61,9 +61,7 @@ def common_dtype(dtypes: set[np.dtype[Any]]) -> np.dtype[Any] | None:
     return None
 
 
-def exact_cast(
-    arrays: Sequence[NDArray[Any]], target: np.dtype[Any]
-) -> list[NDArray[Any]] | None:
+def exact_cast(arrays: Sequence[NDArray[Any]], target: np.dtype[Any]) -> list[NDArray[Any]] | None:
     """Cast numbers to a common dtype; None if that would change one of them."""
     cast = []
     for array in arrays:

@@ -58,7 +58,7 @@ def _pickle(value: Any, what: str) -> bytes:
     except Exception as error:
         raise FunctionError(
             f"{what} cannot be pickled ({type(error).__name__}: {error}), so no worker could read "
-            "it. Open files, locks, database connections and the like must be made inside the function."
+            "it. Open files, locks and database connections must be made inside the function."
         ) from error
 
 
@@ -122,8 +122,8 @@ def _load(path: str, kinds: tuple[int, ...], versions: str) -> dict[int, Any]:
 def _versions(sower: Mapping[str, Any]) -> str:
     packages = sower.get("packages", {})
     return (
-        f"It was sown with Python {sower.get('python')} and cloudpickle {packages.get('cloudpickle')}; "
-        f"this is Python {platform.python_version()} and cloudpickle {cloudpickle.__version__} "
+        f"It was sown with Python {sower.get('python')} and cloudpickle "
+        f"{packages.get('cloudpickle')}; this is Python {platform.python_version()} and cloudpickle {cloudpickle.__version__} "
         f"({sys.executable}). Grow with the sower's environment"
         + (f" ({sower['executable']})" if sower.get("executable") else "")
         + ", or install here what is missing."

@@ -81,7 +81,15 @@ class Heart:
     def _start(self) -> None:
         read, self._pipe = os.pipe()
         try:
-            command = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(self.every), str(os.getpid())]
+            command = [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                _PROGRAM,
+                str(self.every),
+                str(os.getpid()),
+            ]
             self._pid = os.posix_spawn(
                 sys.executable,
                 command,

@@ -69,7 +69,9 @@ class Ledger:
 
     def numbers(self, state: str) -> list[int]:
         """Batches in `state` (any but ``growing``), ascending; one listing a folder."""
-        return sorted(int(name) for names in self._listings(state) for name in filter(str.isdigit, names))
+        return sorted(
+            int(name) for names in self._listings(state) for name in filter(str.isdigit, names)
+        )
 
     def _listings(self, state: str) -> Iterator[list[str]]:
         folder = self.layout.state(state)
@@ -146,7 +148,9 @@ class Ledger:
         mine = self._take(other.path, other.batch)
         if mine:
             with contextlib.suppress(FileExistsError):
-                os.close(os.open(f"{mine.path}/death.{other.owner.token}", os.O_CREAT | os.O_EXCL, 0o600))
+                os.close(
+                    os.open(f"{mine.path}/death.{other.owner.token}", os.O_CREAT | os.O_EXCL, 0o600)
+                )
         return mine
 
     def _take(self, source: str, batch: int) -> Claim | None:

@@ -281,5 +281,10 @@ def axis_from_json(stored: dict[str, Any], arrays: Arrays | None = None) -> Axis
         array = np.array(labels, dtype)
     values = tuple(stored["values"]) if "values" in stored else None
     return Axis(
-        stored["name"], array, values, from_plain(stored["attrs"]), scalar=stored["scalar"], kind=stored["kind"]
+        stored["name"],
+        array,
+        values,
+        from_plain(stored["attrs"]),
+        scalar=stored["scalar"],
+        kind=stored["kind"],
     )

@@ -175,7 +175,9 @@ def read_records(path: str, *, data: bool = True) -> Records:
     return records
 
 
-def _take_in(records: Records, kind: int, payload: memoryview, data: bool, foreign: str | None) -> None:
+def _take_in(
+    records: Records, kind: int, payload: memoryview, data: bool, foreign: str | None
+) -> None:
     records.footer = None  # only the last frame can be one
     if kind == frames.RESULTS:
         records.chunks.append(decode_results(payload, data=data, foreign=foreign))
@@ -221,7 +223,9 @@ def read_summary(path: str) -> tuple[dict[str, Any] | None, dict[str, Any] | Non
     try:
         size = os.fstat(handle).st_size
         head = _frame(os.pread(handle, 4096, 0), frames.HEADER)
-        at = frames.read_trailer(os.pread(handle, frames.TRAILER_SIZE, max(0, size - frames.TRAILER_SIZE)))
+        at = frames.read_trailer(
+            os.pread(handle, frames.TRAILER_SIZE, max(0, size - frames.TRAILER_SIZE))
+        )
         if at is None or not 0 < at < size or size - at > 1 << 20:
             return head, None
         return head, _frame(os.pread(handle, size - at, at), frames.FOOTER)

@@ -14,7 +14,9 @@ from cropfit.disk.publish import check_own
 from cropfit.errors import NotFoundError
 from cropfit.work import context
 
-_SCRIPT = '''"""Case {index} of the crop {name!r} once more: {function} with the same arguments and seed.
+_SCRIPT = '''"""Case {index} of the crop {name!r} once more: same arguments, same seed.
+
+{function} with
 
 {arguments}
 

@@ -204,7 +204,8 @@ class BatchRun:
         """Compute until it is time to write, a case raises, or all is done (False)."""
         first, case, call = self.sown.first_case, self.case, self._call
         results, seconds, offsets = self._results, self._seconds, self._offsets
-        offset, row, raised, more = -1, {}, None, True
+        offset, raised, more = -1, None, True
+        row: dict[str, Any] = {}
         then = perf_counter()
         due = then + FLUSH_AFTER
         self.interrupts.armed = True

@@ -81,7 +81,9 @@ class Status:
         return text.ljust(width, ".")
 
     def __str__(self) -> str:
-        states = {key: getattr(self, key) for key in ("sown", "growing", "grown", "failed", "ignored")}
+        states = {
+            key: getattr(self, key) for key in ("sown", "growing", "grown", "failed", "ignored")
+        }
         told = ", ".join(f"{n} {state}" for state, n in states.items() if n or state == "grown")
         lines = [
             f"{self.name}: {self.num_cases} cases in {self.num_batches} batches  ({self.location})",
@@ -96,7 +98,10 @@ class Status:
                 f"takes them up, 'cropfit clean {self.name}' gives them back"
             )
         if self.failed:
-            lines.append(f"'cropfit errors {self.name}' tells what failed, 'cropfit retry {self.name}' tries again")
+            lines.append(
+                f"'cropfit errors {self.name}' tells what failed, 'cropfit retry {self.name}' "
+                "tries again"
+            )
         return "\n".join(lines)
 
 
@@ -172,7 +177,9 @@ def chosen(ledger: Ledger, state: str, batches: int | Iterable[int] | None) -> l
     return wanted
 
 
-def shift(ledger: Ledger, source: str, target: str, batches: int | Iterable[int] | None) -> list[int]:
+def shift(
+    ledger: Ledger, source: str, target: str, batches: int | Iterable[int] | None
+) -> list[int]:
     """Move batches between states by hand; those that were moved."""
     return [b for b in chosen(ledger, source, batches) if ledger.shift(b, source, target)]
 
@@ -184,9 +191,7 @@ def ignore(ledger: Ledger, batches: int | Iterable[int] | None) -> list[int]:
     wanted = [batches] if isinstance(batches, int) else list(batches)
     failed = set(ledger.numbers("failed"))
     chosen(ledger, "sown", [batch for batch in wanted if batch not in failed])
-    return [
-        b for b in wanted if ledger.shift(b, "failed" if b in failed else "sown", "ignored")
-    ]
+    return [b for b in wanted if ledger.shift(b, "failed" if b in failed else "sown", "ignored")]
 
 
 # -- putting right ---------------------------------------------------------------------
@@ -272,6 +277,7 @@ def delete(manifest: Manifest, ledger: Ledger, force: bool) -> None:
     if busy and not force:
         raise CropError(
             f"{manifest.layout.root}: {len(busy)} workers are growing it (first: "
-            f"{busy[0].claim.owner}). Stop them with 'cropfit stop {manifest.name}', or delete with force=True."
+            f"{busy[0].claim.owner}). Stop them with 'cropfit stop {manifest.name}', or "
+            "delete with force=True."
         )
     publish.discard(manifest.layout.root, str(ledger.owner))

@@ -27,7 +27,9 @@ def main() -> None:
         order["root"],
         Policy(**order["policy"]),
         deadline=math.inf if order["deadline"] is None else order["deadline"],
-        announce=(lambda batch, offset: say({"case": (batch, offset)})) if order["tell_cases"] else None,
+        announce=(lambda batch, offset: say({"case": (batch, offset)}))
+        if order["tell_cases"]
+        else None,
         progress=lambda batch, state: say({"batch": (batch, state)}),
     )
     if order["batches"] is None:

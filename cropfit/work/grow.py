@@ -125,9 +125,7 @@ class Worker:
         self._claim: Claim | None = None
         self._function_file = self._look_at_function()
         self._work: Callable[..., Any] | None = None
-        self._case = context.Case(
-            int(self.manifest.data["seed"]), deadline, lambda: self._asked_to_stop()
-        )
+        self._case = context.Case(int(self.manifest.data["seed"]), deadline, self._asked_to_stop)
 
     # -- what to grow --------------------------------------------------------------
 
@@ -147,7 +145,7 @@ class Worker:
         wanted = list(dict.fromkeys(batches))
         for batch in wanted:
             self.manifest.sowing_of(batch)  # raises for a number that is none
-        return self._run(lambda: [self._grow_named(batch, steal) for batch in wanted])
+        return self._run(lambda: self._grow_all(wanted, steal))
 
     def _run(self, work: Callable[[], Any]) -> GrowReport:
         try:
@@ -170,7 +168,9 @@ class Worker:
             dead = [held.claim for held in self.ledger.held() if held.dead]
             for claim in dead:
                 if mine := self.ledger.take_over(claim):
-                    self.report.notes.append(f"Batch {claim.batch} was taken over from {claim.owner}.")
+                    self.report.notes.append(
+                        f"Batch {claim.batch} was taken over from {claim.owner}."
+                    )
                     self._grow(mine)
             if sown or dead:
                 continue  # others may have given batches back meanwhile
@@ -194,6 +194,10 @@ class Worker:
                 at += 1
             else:
                 at += random.randint(1, SKIP)
+
+    def _grow_all(self, batches: list[int], steal: bool) -> None:
+        for batch in batches:
+            self._grow_named(batch, steal)
 
     def _grow_named(self, batch: int, steal: bool) -> None:
         claim = self.ledger.claim(batch) or self.ledger.claim(batch, "failed")

@@ -106,8 +106,8 @@ class Reaper:
         self._survey(partly=False)
         if self.wanted.deletes and self.wanted.allow_incomplete and alive(self.ledger):
             raise CropError(
-                f"{self.manifest.layout.root}: workers are growing it; stop them before the crop is "
-                f"deleted ('cropfit stop {self.manifest.name}'), or reap with clean_up=False."
+                f"{self.manifest.layout.root}: workers are growing it; stop them before the crop "
+                f"is deleted ('cropfit stop {self.manifest.name}'), or reap with clean_up=False."
             )
         result = self._merge()
         if self.wanted.deletes:
@@ -124,7 +124,9 @@ class Reaper:
         if not self.wanted.load and (to is None or to is True or to is False):
             raise DesignError("load=False needs to=, the .nc file that the results go to.")
         if isinstance(to, str) and not to.endswith((".nc", ".zarr", ".pkl")):
-            raise DesignError(f"to={to!r} must end in .nc, .zarr or .pkl, which says what is written.")
+            raise DesignError(
+                f"to={to!r} must end in .nc, .zarr or .pkl, which says what is written."
+            )
 
     # -- what is there -------------------------------------------------------------
 
@@ -137,44 +139,46 @@ class Reaper:
         missing = self.manifest.num_batches - len(grown) - len(self._ignored)
         if missing and not partly and not self.wanted.allow_incomplete:
             raise NotReadyError(self._told_missing(grown, failed))
-        self._places = {batch: layout.batch("grown", batch) for batch in grown}
-        self._places |= {batch: layout.batch("failed", batch) for batch in failed}
+        for state, batches in (("grown", grown), ("failed", failed), ("ignored", self._ignored)):
+            self._places |= {batch: layout.batch(state, batch) for batch in batches}
         if partly:
             self._places |= {c.batch: c.path for c in ledger.claims()}
         if not self._places:
             raise NotReadyError(
-                f"{layout.root}: nothing is grown yet. Grow with 'cropfit grow {self.manifest.name}'."
+                f"{layout.root}: nothing is grown yet. "
+                f"Grow with 'cropfit grow {self.manifest.name}'."
             )
 
     def _told_missing(self, grown: list[int], failed: list[int]) -> str:
         name, root = self.manifest.name, self.manifest.layout.root
         there = {*grown, *failed, *self._ignored}
-        first = [s.first_batch + k for s in self.manifest.sowings for k in range(s.batches.num_batches)]
+        first = [
+            s.first_batch + k for s in self.manifest.sowings for k in range(s.batches.num_batches)
+        ]
         missing = [batch for batch in first if batch not in there]
         parts = []
         if missing:
             parts.append(
-                f"{len(missing)} of {len(first)} batches are not grown (first: {missing[:5]}); grow "
-                f"them with 'cropfit grow {name}'"
+                f"{len(missing)} of {len(first)} batches are not grown (first: {missing[:5]}); "
+                f"grow them with 'cropfit grow {name}'"
             )
         if failed:
             parts.append(
-                f"{len(failed)} have failed cases (first: {failed[:5]}); see 'cropfit errors {name}', "
-                f"then 'cropfit retry {name}', or set them aside with 'cropfit ignore {name}'"
+                f"{len(failed)} have failed cases (first: {failed[:5]}); see 'cropfit errors "
+                f"{name}', then 'cropfit retry {name}', or set them aside with 'cropfit ignore {name}'"
             )
         return f"{root}: {'; '.join(parts)}. Or reap what is there with allow_incomplete=True."
 
     def _read(self, batch: int) -> Records:
         folder = self._places[batch]
-        if "/growing/" in folder:
+        if folder != self.manifest.layout.batch("grown", batch):
             return read_partial(self.manifest, batch, folder)
         records = read_batch(self.manifest, batch, folder)
         if isinstance(records, str):
             raise _Bad(batch, records)
-        if folder == self.manifest.layout.batch("grown", batch):
-            there = sum(len(chunk) for chunk in records.chunks)
-            if there < self.manifest.size_of(batch):
-                raise _Bad(batch, f"{folder} has {there} of {self.manifest.size_of(batch)} results")
+        there = sum(len(chunk) for chunk in records.chunks)
+        if there < self.manifest.size_of(batch):
+            raise _Bad(batch, f"{folder} has {there} of {self.manifest.size_of(batch)} results")
         return records
 
     # -- putting together ----------------------------------------------------------
@@ -195,8 +199,8 @@ class Reaper:
             damaged = damaged or {bad.batch: str(bad)}
             first = next(iter(damaged))
             raise DamagedError(
-                f"{self.manifest.layout.root}: {len(damaged)} batches cannot be trusted and were sown "
-                f"again: {sorted(damaged)[:10]} ({damaged[first]}). Grow them with 'cropfit grow "
+                f"{self.manifest.layout.root}: {len(damaged)} batches cannot be trusted and were "
+                f"sown again: {sorted(damaged)[:10]} ({damaged[first]}). Grow them with 'cropfit grow "
                 f"{self.manifest.name}' and reap again; nothing else was changed."
             )
 
@@ -348,8 +352,8 @@ def wait_until_grown(
             return
         if not counts["sown"] and not counts["growing"] and counts["failed"]:
             raise NotReadyError(
-                f"{manifest.layout.root}: {counts['failed']} batches have failed and nothing else is "
-                f"left to wait for. See 'cropfit errors {manifest.name}', then retry or ignore "
+                f"{manifest.layout.root}: {counts['failed']} batches have failed and nothing else "
+                f"is left to wait for. See 'cropfit errors {manifest.name}', then retry or ignore "
                 "them, or reap with allow_incomplete=True."
             )
         time.sleep(pause)

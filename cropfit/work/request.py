@@ -89,7 +89,9 @@ class Request:
             grid.size,
             self.batchsize,
             self.num_batches,
-            shuffle_seed=(seed if self.shuffle is True else int(self.shuffle)) if shuffled else None,
+            shuffle_seed=(seed if self.shuffle is True else int(self.shuffle))
+            if shuffled
+            else None,
             costs=_measure("cost", self.cost, grid),
             priorities=_measure("priority", self.priority, grid),
         )
@@ -235,5 +237,6 @@ def _check_signature(function: Callable[..., Any], given: list[str]) -> None:
         wrong += [f"it needs {some(missing)}, given nowhere"] if missing else []
         raise DesignError(
             f"{name_of(function)}{inspect.signature(function)} does not fit what is sown: "
-            f"{'; '.join(wrong)}. Arguments come from combos, cases, constants and resources, by name."
+            f"{'; '.join(wrong)}. Arguments come from combos, cases, constants and "
+            "resources, by name."
         )

@@ -73,7 +73,7 @@ def find_damage(manifest: Manifest, batch: int) -> str | None:
 
 
 def read_partial(manifest: Manifest, batch: int, folder: str) -> Records:
-    """What is recorded by now of a batch that somebody grows."""
+    """What is recorded of a batch that is not grown, frame by frame."""
     best = Records()
     for path in record_files(folder):
         try:

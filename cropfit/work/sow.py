@@ -1,8 +1,8 @@
 """Sowing: a request becomes a folder that workers can grow, whole or not at all.
 
-    draft folder ──write──▶ rename into place            a new crop
-    same design   ──▶ nothing, or a new function for what is not grown yet
-    another one   ──▶ refused, replaced, or appended to, as asked
+draft folder ──write──▶ rename into place            a new crop
+same design   ──▶ nothing, or a new function for what is not grown yet
+another one   ──▶ refused, replaced, or appended to, as asked
 """
 
 from __future__ import annotations
@@ -273,9 +273,7 @@ def _sow_again(
     return _update_function(former, request, pickled, owner)
 
 
-def _differences(
-    former: Manifest, request: Request, digests: Mapping[str, list[str]]
-) -> list[str]:
+def _differences(former: Manifest, request: Request, digests: Mapping[str, list[str]]) -> list[str]:
     first = former.data["sowings"][0]
     if len(former.sowings) > 1 and not _new_cases(former, request.grid, digests).any():
         return []  # everything that is asked for stands in one sowing or another
@@ -300,7 +298,8 @@ def _update_function(former: Manifest, request: Request, pickled: bytes, owner: 
     _repair(former, owner)
     function = describe_function(request.function, pickled)
     counts = Ledger(layout, owner, float(former.data["lease"])).counts()
-    what = f"{layout.root} stands already, with {counts['grown']} of {former.num_batches} batches grown"
+    grown = f"{counts['grown']} of {former.num_batches} batches grown"
+    what = f"{layout.root} stands already, with {grown}"
     if function == former.data["function"]:
         return f"{what}; nothing was changed."
     write_work(layout.function, pickled, str(owner))
@@ -378,9 +377,7 @@ def _append(
     )
 
 
-def _check_appendable(
-    former: Manifest, request: Request, digests: Mapping[str, list[str]]
-) -> None:
+def _check_appendable(former: Manifest, request: Request, digests: Mapping[str, list[str]]) -> None:
     """Only the values of parameters may differ."""
     wanted = request.fingerprint(digests)
     first = former.data["sowings"][0]["wanted"]

@@ -22,15 +22,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest
-from cropfit.disk.owner import Owner
 from cropfit.errors import CropError
-from cropfit.work.batch import Policy
 from cropfit.work.book import Book
 from cropfit.work.failures import died
 from cropfit.work.grow import GrowReport
