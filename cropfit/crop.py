@@ -22,6 +22,7 @@ from cropfit.work.limits import seconds as in_seconds
 if TYPE_CHECKING:
     from cropfit.work.care import Status
     from cropfit.work.failures import Failure
+    from cropfit.work.mpi import Ranks
     from cropfit.work.request import Measure
     from cropfit.work.target import Layout
 
@@ -291,6 +292,7 @@ class Crop:
         timeout: Duration | None = None,
         max_memory: int | None = None,
         num_threads: int | None = None,
+        mpi: bool | None = None,
     ) -> GrowReport:
         """Compute batches, here and now.
 
@@ -325,6 +327,10 @@ class Crop:
             Bytes that a case may hold, with ``fresh=True``.
         num_threads : int, optional
             Thread cap for numerical libraries, with new processes.
+        mpi : bool, optional
+            Whether all ranks of an ``mpiexec`` compute each case together, rank 0
+            alone writing. By default if the function uses mpi4py; otherwise each rank
+            is a worker of its own.
 
         Returns
         -------
@@ -352,11 +358,7 @@ class Crop:
         end = find_deadline(walltime, deadline)
         with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
             if num_workers is None and not fresh:
-                worker = Worker(self._root, policy, deadline=end, progress=bar)
-                if wanted is None:
-                    report = worker.grow_left(wait=wait)
-                else:
-                    report = worker.grow_these(wanted, steal=steal)
+                report = self._grow_here(policy, end, bar, wanted, steal, wait, mpi)
             else:
                 from cropfit.work.supervise import Order, Supervisor
 
@@ -374,6 +376,42 @@ class Crop:
                     progress=bar,
                 ).run()
         return self._conclude(report)
+
+    def _grow_here(
+        self,
+        policy: Policy,
+        deadline: float,
+        bar: Bar,
+        batches: list[int] | None,
+        steal: bool,
+        wait: bool,
+        mpi: bool | None,
+    ) -> GrowReport:
+        """Grow in this process; as one of several if they compute with MPI together."""
+        ranks = self._ranks(mpi)
+        if ranks and ranks.rank:
+            ranks.follow(self._manifest())
+            return GrowReport()
+        spread = ranks.lead if ranks else None
+        worker = Worker(self._root, policy, deadline=deadline, progress=bar, spread=spread)
+        if batches is None:
+            report = worker.grow_left(wait=wait)
+        else:
+            report = worker.grow_these(batches, steal=steal)
+        if ranks and report.reason in ("SIGINT", "SIGTERM"):
+            ranks.abort(report.exit_code)
+        elif ranks:
+            ranks.dismiss()
+        return report
+
+    def _ranks(self, mpi: bool | None) -> Ranks | None:
+        from cropfit.work.limits import mpi_size
+
+        if mpi is False or (mpi is None and mpi_size() == 1):
+            return None
+        from cropfit.work.mpi import Ranks, uses_mpi
+
+        return Ranks() if mpi or uses_mpi(self._manifest()) else None
 
     def _conclude(self, report: GrowReport) -> GrowReport:
         for note in report.notes:

@@ -259,14 +259,13 @@ def _expect_attrs(draft: str, what: str, holder: Any, meant: Mapping[str, Any]) 
     found = {key: holder.getncattr(key) for key in holder.ncattrs()}
     _expect(draft, f"the attributes of {what}", set(found), set(meant))
     for key, value in meant.items():
-        same = np.array_equal(found[key], value) or (value != value and found[key] != found[key])
-        if not same and not _both_nan(found[key], value):
+        if not _same_attr(found[key], value):
             _expect(draft, f"the attribute {key!r} of {what}", found[key], value)
 
 
-def _both_nan(one: Any, other: Any) -> bool:
+def _same_attr(one: Any, other: Any) -> bool:
     a, b = np.asarray(one), np.asarray(other)
-    return a.dtype.kind == "f" and b.dtype.kind == "f" and np.array_equal(a, b, equal_nan=True)
+    return np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
 
 
 def _free(path: str) -> int:

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from cropfit.disk.functions import Work, read_work
+from cropfit.disk.functions import read_work
 from cropfit.disk.heart import Heart
 from cropfit.disk.layout import STOP
 from cropfit.disk.ledger import Claim, Ledger
-from cropfit.disk.manifest import read_manifest
+from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.disk.owner import Owner
 from cropfit.disk.publish import clock
 from cropfit.work import context
@@ -32,6 +32,16 @@ from cropfit.work.limits import job_id
 
 LOOK_EVERY = 2.0  # seconds between two looks for a stop sign, a new function, a lost claim
 SKIP = 8  # batches to skip at most after a lost race, so that workers do not run in step
+
+
+Call = Callable[..., Any]
+
+
+def load_call(manifest: Manifest) -> Call:
+    """The crop's function with its constants and resources bound."""
+    work = read_work(manifest.layout.function, manifest.data["provenance"])
+    given = {**work.constants, **work.resources}
+    return functools.partial(work.function, **given) if given else work.function
 
 
 @dataclass
@@ -99,6 +109,8 @@ class Worker:
         Told the batch and the offset of each case before it begins.
     progress : callable, optional
         Told after each batch that ended: its number and state.
+    spread : callable, optional
+        Makes the function compute on several ranks; see `cropfit.work.mpi`.
     """
 
     def __init__(
@@ -109,6 +121,7 @@ class Worker:
         deadline: float = math.inf,
         announce: Callable[[int, int], None] | None = None,
         progress: Callable[[int, str], None] | None = None,
+        spread: Callable[[Call, context.Case], Call] | None = None,
     ) -> None:
         self.manifest = read_manifest(root)
         self.owner = Owner.here()
@@ -124,7 +137,8 @@ class Worker:
         self._looked = self._begun
         self._claim: Claim | None = None
         self._function_file = self._look_at_function()
-        self._work: Callable[..., Any] | None = None
+        self._spread = spread
+        self._work: Call | None = None
         self._case = context.Case(int(self.manifest.data["seed"]), deadline, self._asked_to_stop)
 
     # -- what to grow --------------------------------------------------------------
@@ -299,12 +313,11 @@ class Worker:
         except OSError as error:
             self.report.notes.append(f"Batch {claim.batch} could not be given back: {error}.")
 
-    def _load(self) -> Callable[..., Any]:
-        """The function with its constants and resources."""
+    def _load(self) -> Call:
+        """The function with its constants and resources, loaded once."""
         if self._work is None:
-            work: Work = read_work(self.manifest.layout.function, self.manifest.data["provenance"])
-            given = {**work.constants, **work.resources}
-            self._work = functools.partial(work.function, **given) if given else work.function
+            call = load_call(self.manifest)
+            self._work = self._spread(call, self._case) if self._spread else call
             context.enter(self._case)
         return self._work
 
