@@ -71,7 +71,7 @@ class Grown:
                 [o for o, _ in part], [0.5] * len(part), results, self.names
             )
             assert refused == []
-            records.chunks += [decode_results(b"".join(payload)) for payload in payloads]
+            records.chunks.extend(decode_results(b"".join(payload)) for payload in payloads)
         for offset in failed:
             records.errors.append(
                 {"offset": offset, "attempt": 2, "final": True, "seconds": 1.5, "host": "silo"}

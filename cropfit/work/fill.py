@@ -195,20 +195,29 @@ class Harvest:
         for name, column in columns_of(chunk).items():
             variable = plan.variables[name]
             try:
-                values = self._values(plan, variable, make, column)
+                self._pour_column(plan, sink, cells, variable, make, column, rows)
             except Changed as changed:
                 raise self._inexact(variable, changed, batch, chunk) from None
-            sink.put(variable, cells, values if rows is None else values[rows])
-            for dim, length in variable.lengths.items():
-                lengths = lengths_of(column, dim)
-                sink.put(plan.variables[length], cells, lengths if rows is None else lengths[rows])
         for name, (_, constant) in make.constants.items():
             if name in plan.variables:
-                variable = plan.variables[name]
-                one = as_dtype(variable, constant[np.newaxis])
-                values = np.empty((len(offsets), *variable.shape), one.dtype)
-                values[:] = one
-                sink.put(variable, cells, values)
+                one, all_of_it = Column("array", 1, constant[np.newaxis]), np.zeros_like(offsets)
+                self._pour_column(plan, sink, cells, plan.variables[name], make, one, all_of_it)
+
+    def _pour_column(
+        self,
+        plan: Plan,
+        sink: Sink,
+        cells: Cells,
+        variable: Variable,
+        make: Make,
+        column: Column,
+        rows: Rows,
+    ) -> None:
+        values = self._values(plan, variable, make, column)
+        sink.put(variable, cells, values if rows is None else values[rows])
+        for dim, length in variable.lengths.items():
+            lengths = lengths_of(column, dim)
+            sink.put(plan.variables[length], cells, lengths if rows is None else lengths[rows])
 
     def _values(self, plan: Plan, variable: Variable, make: Make, column: Column) -> NDArray[Any]:
         """The values of a column, in the variable's dtype and shape."""

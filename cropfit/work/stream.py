@@ -25,7 +25,7 @@ from cropfit.batching import Sown
 from cropfit.disk.encoding import DTYPE, Stored
 from cropfit.disk.ncwriter import Skeleton, Writer, boxes, check_skeleton, read_box
 from cropfit.disk.netcdf import replacing
-from cropfit.errors import DamagedError, ResultError
+from cropfit.errors import DamagedError, DesignError
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import WIDEST
 from cropfit.work.fill import Cells, Harvest, Read
@@ -81,7 +81,7 @@ def stream(
     scattered order (shuffled, or dealt by cost) are held in memory until the end.
     """
     if os.fspath(path).endswith(".zarr"):
-        raise ResultError("only netCDF files can be written without loading; give a .nc path")
+        raise DesignError("only netCDF files can be written without loading; give a .nc path")
     target = plan_layout(sowings, layout)
     harvest = Harvest(
         sowings,
