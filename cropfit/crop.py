@@ -390,6 +390,7 @@ class Crop:
         """Grow in this process; as one of several if they compute with MPI together."""
         ranks = self._ranks(mpi)
         if ranks and ranks.rank:
+            self.verbosity = 0  # rank 0 speaks for all
             ranks.follow(self._manifest())
             return GrowReport()
         spread = ranks.lead if ranks else None
@@ -431,7 +432,8 @@ class Crop:
             first = report.failures[0]
             self._say(
                 f"{len(report.failures)} cases failed, the first with {first['arguments']}: "
-                f"{first['type']}: {first['message']}. See crop.errors(), then crop.retry()."
+                f"{first['type']}: {first['message'].splitlines()[0] if first['message'] else ''}. "
+                "See crop.errors(), then crop.retry()."
             )
         return report
 

@@ -145,7 +145,7 @@ class BatchRun:
             left = self._left()
             self._grow(left)
             self.flush()
-            self.book.seal(self._took, scratch=bool(self.case.checkpoints))
+            self.book.seal(self._took, self._longest, scratch=bool(self.case.checkpoints))
         except BaseException:
             self._save()
             raise

@@ -139,18 +139,25 @@ class Book:
                 os.unlink(f"{self.folder}/{name}")
         self.deaths.clear()
 
-    def seal(self, seconds: float, scratch: bool = False) -> None:
+    def seal(self, seconds: float, longest: float = 0.0, scratch: bool = False) -> None:
         """Make the file whole, and the only one in the folder.
 
         Parameters
         ----------
         seconds : float
             What computing the batch took: decides whether an fsync is worth it.
+        longest : float
+            What its longest case took.
         scratch : bool
             Whether checkpoints were made.
         """
         global _sync_took
-        footer = {"cases": len(self.done), "failed": len(self.failed), "seconds": seconds}
+        footer = {
+            "cases": len(self.done),
+            "failed": len(self.failed),
+            "seconds": seconds,
+            "longest": longest,
+        }
         if self._frames >= COMPACT_FROM:
             self._compact()
         sync = seconds > 10 * _sync_took

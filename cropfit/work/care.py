@@ -18,7 +18,7 @@ from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
 from cropfit.work.failures import Failure
-from cropfit.work.results import batch_seconds, find_damage
+from cropfit.work.results import find_damage, footer_of
 from cropfit.work.sow import lost_batches, sweep
 
 SAMPLE = 20  # grown batches whose duration is read for the rate
@@ -135,8 +135,8 @@ def status(manifest: Manifest, ledger: Ledger) -> Status:
 def _median_seconds(manifest: Manifest, ledger: Ledger) -> float | None:
     grown = ledger.numbers("grown")
     some = grown[:: max(1, len(grown) // SAMPLE)]
-    took = [batch_seconds(manifest.layout.batch("grown", batch)) for batch in some]
-    known = [seconds for seconds in took if seconds is not None]
+    footers = [footer_of(manifest.layout.batch("grown", batch)) for batch in some]
+    known = [float(footer["seconds"]) for footer in footers if footer]
     return statistics.median(known) if known else None
 
 
@@ -223,16 +223,13 @@ def clean(manifest: Manifest, ledger: Ledger) -> dict[str, int]:
 
 
 def _sweep_inside(root: str, ledger: Ledger) -> int:
-    """Remove drafts and clock probes in the crop's own folder that are a lease old."""
-    now = publish.clock(root, str(ledger.owner))
+    """Remove drafts in the crop's own folder that are a lease old."""
+    now = publish.clock(root)
     removed = 0
     with os.scandir(root) as entries:
         for entry in entries:
-            if not entry.is_file() or not (
-                entry.name.endswith(publish.DRAFT) or entry.name.startswith(".clock.")
-            ):
-                continue
-            if now - entry.stat().st_mtime > ledger.lease:
+            is_draft = entry.is_file() and entry.name.endswith(publish.DRAFT)
+            if is_draft and now - entry.stat().st_mtime > ledger.lease:
                 os.unlink(entry.path)
                 removed += 1
     return removed

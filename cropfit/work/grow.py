@@ -29,8 +29,10 @@ from cropfit.work.batch import BatchRun, Leave, LostClaim, Policy
 from cropfit.work.failures import Failure
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import job_id
+from cropfit.work.results import footer_of
 
 LOOK_EVERY = 2.0  # seconds between two looks for a stop sign, a new function, a lost claim
+SAMPLE = 20  # grown batches to look into for how long a case takes
 SKIP = 8  # batches to skip at most after a lost race, so that workers do not run in step
 
 
@@ -136,6 +138,7 @@ class Worker:
         self._begun = time.monotonic()
         self._looked = self._begun
         self._claim: Claim | None = None
+        self._longest = self._known_longest() if deadline < math.inf else 0.0
         self._function_file = self._look_at_function()
         self._spread = spread
         self._work: Call | None = None
@@ -255,7 +258,6 @@ class Worker:
             self._publish(claim, whole)
         finally:
             self._claim = None
-            self._heart.watch("")
             if run:
                 self.report.cases += run.computed
                 self.report.failures += run.failures
@@ -323,14 +325,22 @@ class Worker:
 
     # -- between cases -------------------------------------------------------------
 
+    def _known_longest(self) -> float:
+        """How long a case took at most, in a few of the batches that are grown."""
+        grown = self.ledger.numbers("grown")
+        some = grown[:: max(1, len(grown) // SAMPLE)]
+        folders = (self.manifest.layout.batch("grown", batch) for batch in some)
+        return max((float(f["longest"]) for f in map(footer_of, folders) if f), default=0.0)
+
     def _may_start(self, longest: float) -> None:
         """Raise what ends the work, if anything does."""
         self._interrupts.check()
-        if time.time() + longest > self._deadline:
-            left = self._deadline - time.time()
+        self._longest = max(self._longest, longest)
+        left = self._deadline - time.time()
+        if left < self._longest or left <= 0:
             raise Leave(
                 "time",
-                f"{max(left, 0.0):.0f} s are left and a case takes up to {longest:.1f} s",
+                f"{max(left, 0.0):.0f} s are left and a case takes up to {self._longest:.1f} s",
             )
         now = time.monotonic()
         if now - self._looked < LOOK_EVERY:
@@ -363,5 +373,5 @@ class Worker:
             signs = [entry for entry in entries if entry.name == STOP]
         if not signs:
             return False
-        begun = clock(layout.root, str(self.owner)) - (time.monotonic() - self._begun)
+        begun = clock(layout.root) - (time.monotonic() - self._begun)
         return signs[0].stat().st_mtime >= begun

@@ -14,7 +14,7 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(BaseException):
+class Interrupted(KeyboardInterrupt):
     """A signal asked this worker to leave; `number` tells which."""
 
     def __init__(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from cropfit.disk.layout import RESULTS
 from cropfit.disk.manifest import Manifest
@@ -18,15 +19,15 @@ def record_files(folder: str) -> list[str]:
     return [f"{folder}/{name}" for name in names if name.startswith(RESULTS)]
 
 
-def batch_seconds(folder: str) -> float | None:
-    """How long computing a grown batch took; None if its file does not say."""
+def footer_of(folder: str) -> dict[str, Any] | None:
+    """What the end of a batch's whole file tells; None if there is none."""
     for path in record_files(folder):
         try:
             _, footer = read_summary(path)
         except OSError:
             continue
         if footer:
-            return float(footer["seconds"])
+            return footer
     return None
 
 
