@@ -17,7 +17,7 @@ tells which.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,8 +88,16 @@ def plan(
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     attrs: Mapping[str, Any],
+    taken: Collection[str] = (),
 ) -> Stored:
     """Decide how a variable is stored.
+
+    Parameters
+    ----------
+    name, dims, shape, dtype, attrs
+        As in memory.
+    taken
+        Names of dimensions that have a meaning already.
 
     Raises
     ------
@@ -107,9 +115,10 @@ def plan(
         raw = np.dtype(object)
     elif kind == "c" and dtype.char != "G":
         raw = np.dtype(f"f{dtype.itemsize // 2}")
-        dims, shape = (*dims, "complex"), (*shape, 2)
+        dims, shape = (*dims, _free("complex", taken)), (*shape, 2)
     elif kind == "S":
-        raw, dims, shape = np.dtype(np.uint8), (*dims, f"{name}_bytes"), (*shape, dtype.itemsize)
+        raw, dims = np.dtype(np.uint8), (*dims, _free(f"{name}_bytes", taken))
+        shape = (*shape, dtype.itemsize)
     elif dtype.char == "e":
         raw = np.dtype(np.float32)
     elif kind not in "iuf" or dtype.char == "g":
@@ -120,6 +129,12 @@ def plan(
     if raw != dtype or kind == "O":
         marks[DTYPE] = dtype.str if dtype.kind != "O" else "object"
     return Stored(name, dims, shape, dtype, raw, {**encode_attrs(attrs, kind), **marks})
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "_"
+    return name
 
 
 def decode(raw: NDArray[Any], attrs: Mapping[str, Any]) -> NDArray[Any]:

@@ -14,6 +14,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,7 @@ __all__ = [
     "check_skeleton",
     "read_box",
     "same_bytes",
+    "syncing",
 ]
 
 FORMAT = "cropfit_format"
@@ -85,7 +87,8 @@ class Skeleton:
         ResultError
             netCDF cannot hold one of the types.
         """
-        stored = {name: plan(name, *each) for name, each in variables.items()}
+        taken = {dim for dims, *_ in variables.values() for dim in dims}
+        stored = {name: plan(name, *each, taken) for name, each in variables.items()}
         loose = [name for name in coords if stored[name].dims != (name,)]
         named = [name for name in loose if not any(c.isspace() for c in name)]
         for name, each in stored.items():
@@ -143,14 +146,9 @@ class Writer:
             self._file[name].setncattr(key, value)
 
     def close(self) -> None:
-        """Hand everything to the disk and wait until it is there."""
+        """Close the file; `syncing` waits until it is on disk."""
         with self._told():
             self._file.close()
-        handle = os.open(self._draft, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
     def abandon(self) -> None:
         """Close without a word; the draft is of no use any more."""
@@ -171,6 +169,29 @@ class Writer:
                 f"{free:,} are free",
                 self._draft,
             ) from error
+
+
+@contextlib.contextmanager
+def syncing(draft: str) -> Iterator[None]:
+    """Bring a closed draft to the disk while it is read back.
+
+    Raises
+    ------
+    OSError
+        The disk did not take it.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        synced = pool.submit(_sync, draft)
+        yield
+        synced.result()
+
+
+def _sync(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def boxes(shape: tuple[int, ...], start: int, stop: int, most: int) -> Iterator[tuple[Box, int]]:

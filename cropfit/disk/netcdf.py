@@ -1,6 +1,6 @@
 """A Dataset reaches its file whole, verified, and without replacing what it should not.
 
-    draft ──write──▶ fsync ──▶ re-open, compare with memory ──▶ link or rename ──▶ fsync folder
+    draft ──write──▶ re-open, compare with memory; fsync ──▶ link or rename ──▶ fsync folder
       └─────────────── any failure: the draft goes, the destination is as it was
 
 What `save_dataset` writes, `load_dataset` gives back bit by bit, types and
@@ -31,6 +31,7 @@ from cropfit.disk.ncwriter import (
     check_skeleton,
     read_box,
     same_bytes,
+    syncing,
 )
 from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, sync_folder
@@ -97,7 +98,8 @@ def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: boo
             writer.close()
         finally:
             writer.abandon()
-        _verify(ds, draft, skeleton)
+        with syncing(draft):
+            _verify(ds, draft, skeleton)
 
 
 @contextlib.contextmanager

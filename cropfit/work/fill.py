@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -36,6 +38,9 @@ __all__ = ["Harvest", "Read", "Sink", "results_by_case"]
 
 KEEP = 32 << 20
 """Bytes of results that are kept in memory between survey and pouring."""
+
+LARGE = 256 << 10
+"""Bytes of a batch from which on the next is read at the same time."""
 
 Read: TypeAlias = "Callable[[int], Records]"
 Cells: TypeAlias = "slice | NDArray[np.intp]"
@@ -161,8 +166,7 @@ class Harvest:
     # -- pouring -----------------------------------------------------------------------
 
     def _pour(self, plan: Plan, sink: Sink) -> None:
-        for at, batch in enumerate(self._batches):
-            records = self._kept.pop(batch, None) or self._read(batch)
+        for at, (batch, records) in enumerate(self._each()):
             poured = 0
             for chunk, rows in self._fresh(batch, records):
                 make = self._survey.make_of(chunk)
@@ -180,6 +184,21 @@ class Harvest:
                 cells = self._cells(batch, np.arange(self._size_of(batch)))
                 status = plan.variables["case_status"]
                 sink.put(status, cells, np.full(self._size_of(batch), 3, np.int8))
+
+    def _each(self) -> Iterator[tuple[int, Records]]:
+        """All batches; where they are large, the next is read while one is put in its place."""
+        ahead: Future[Records] | None = None
+        with ThreadPoolExecutor(1) as pool:
+            for batch, following in zip_longest(self._batches, self._batches[1:]):
+                if batch in self._kept:
+                    records = self._kept.pop(batch)
+                else:
+                    records = self._read(batch) if ahead is None else ahead.result()
+                ahead = None
+                is_large = sum(map(_nbytes, records.chunks)) >= LARGE
+                if is_large and following is not None and following not in self._kept:
+                    ahead = pool.submit(self._read, following)
+                yield batch, records
 
     def _pour_chunk(
         self,

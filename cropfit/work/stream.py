@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from cropfit.batching import Sown
 from cropfit.disk.encoding import DTYPE, Stored
-from cropfit.disk.ncwriter import Skeleton, Writer, boxes, check_skeleton, read_box
+from cropfit.disk.ncwriter import Skeleton, Writer, boxes, check_skeleton, read_box, syncing
 from cropfit.disk.netcdf import replacing
 from cropfit.errors import DamagedError, DesignError
 from cropfit.outputs import Outputs
@@ -111,7 +111,8 @@ def stream(
         finally:
             for sink in sinks:
                 sink.writer.abandon()
-        sinks[0].verify(draft)
+        with syncing(draft):
+            sinks[0].verify(draft)
 
 
 def _is_in_order(harvest: Harvest) -> bool | None:

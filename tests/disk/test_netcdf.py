@@ -171,6 +171,12 @@ def test_text_with_none_survives_as_xarray_keeps_it(tmp_path):
     same(load_dataset(tmp_path / "a.nc"), ds)
 
 
+def test_a_dimension_called_complex_stays_what_it_is(tmp_path):
+    ds = xr.Dataset({"v": ("complex", [1j, 2, 3]), "n": ("complex", [1, 2, 3])})
+    save_dataset(ds, tmp_path / "a.nc")
+    same(load_dataset(tmp_path / "a.nc"), ds)
+
+
 def test_a_lone_surrogate_survives(tmp_path):
     ds = xr.Dataset({"v": ("x", np.array(["\ud800", "a"], object))})
     save_dataset(ds, tmp_path / "a.nc")

@@ -11,11 +11,9 @@ import pytest
 import xarray as xr
 from grown_results import Grown, sow
 
-from cropfit.errors import DamagedError, DesignError, ResultError
+from cropfit.errors import DesignError, ResultError
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
-from cropfit.work.fill import Harvest
-from cropfit.work.target import plan_layout
 
 GRID = {"a": [1, 2, 3], "b": ["x", "y"]}
 
@@ -286,81 +284,10 @@ def test_appended_sowings_meet_in_one_grid():
     assert ds.r.values.tolist() == [[10, 11], [20, 21], [30, 31]]
 
 
-def test_a_case_that_is_there_twice_counts_once():
-    sown = sow({"a": [1, 2, 3]}, num_batches=1)
-    grown = Grown(sown, lambda a: a, ["r"], run=1)
-
-    def read(batch):
-        records = grown(batch)
-        records.chunks[2:] = records.chunks[1:2]
-        return records
-
-    ds = assemble([sown], Outputs.parse("r"), read, batches=[1])
-    np.testing.assert_array_equal(ds.r, [1, 2, np.nan])
-
-
-def test_a_result_of_a_case_that_the_batch_does_not_have_is_damage():
-    grown = Grown(sow({"a": [1, 2, 3]}, num_batches=1), lambda a: a, ["r"])
-    small = sow({"a": [1, 2]}, num_batches=1)
-    with pytest.raises(DamagedError, match="batch 1 has 2 cases"):
-        assemble([small], Outputs.parse("r"), grown, batches=[1])
-
-
-def test_diagnostics_tell_what_became_of_each_case():
-    grown = Grown(sow({"a": [1, 2, 3, 4, 5, 6]}, batchsize=2), lambda a: a, ["r"], fails={1})
-    ds = reap(grown, batches=[1], diagnostics=True, ignored=[3])
-    assert ds.case_status.values.tolist() == [0, 1, 2, 2, 3, 3]
-    assert ds.case_status.dtype == np.int8
-    assert ds.case_status.attrs["flag_values"].tolist() == [0, 1, 2, 3]
-    assert ds.case_status.attrs["flag_values"].dtype == np.int8
-    assert ds.case_status.attrs["flag_meanings"] == "done failed missing ignored"
-    np.testing.assert_array_equal(ds.case_seconds, [0.5, 1.5] + [np.nan] * 4)
-    assert ds.case_seconds.attrs["units"] == "s"
-    assert ds.case_host.values.tolist() == ["barn", "silo", "", "", "", ""]
-    assert ds.case_attempt.values.tolist() == [1, 2, 0, 0, 0, 0]
-
-
 def test_nothing_at_all_is_a_dataset_of_missing_values():
     ds = reap(Grown(sow(GRID), lambda a, b: a, ["r"]), batches=[])
     assert ds.r.shape == (3, 2)
     assert ds.r.isnull().all()
-
-
-class Heap:
-    """A sink that keeps nothing."""
-
-    def put(self, variable, cells, values):
-        pass
-
-
-def test_a_large_uniform_crop_is_read_once():
-    grown = Grown(sow({"a": range(10)}, batchsize=2), lambda a: a, ["r"])
-    target = plan_layout(grown.sowings)
-    harvest = Harvest(
-        grown.sowings, Outputs.parse("r"), grown, batches=grown.batches, target=target, keep=1
-    )
-    harvest.run(lambda plan: Heap())
-    assert sorted(grown.reads) == grown.batches
-
-
-@pytest.mark.parametrize("odd", ["dtype", "missing", "shape"])
-def test_a_large_crop_with_an_odd_batch_at_the_end_is_planned_anew(odd, monkeypatch):
-    defaults = {**Harvest.__init__.__kwdefaults__, "keep": 1}
-    monkeypatch.setattr(Harvest.__init__, "__kwdefaults__", defaults)
-
-    def fn(a):
-        if a == 9 and odd == "dtype":
-            return 0.5
-        return np.zeros(2 if a == 9 and odd == "shape" else 1) if odd == "shape" else a
-
-    fails = {9} if odd == "missing" else ()
-    grown = Grown(sow({"a": range(10)}, batchsize=2), fn, ["r"], fails=fails)
-    ds = reap(grown)
-    if odd == "shape":
-        assert ds.r_length.values.tolist() == [1] * 9 + [2]
-    else:
-        expected = [*range(9), 0.5 if odd == "dtype" else np.nan]
-        np.testing.assert_array_equal(ds.r, expected)
 
 
 def test_a_list_stands_in_case_order():
