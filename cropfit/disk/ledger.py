@@ -19,14 +19,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cropfit.disk.layout import STATES, Layout
+from cropfit.disk.layout import DEATH, RESULTS, SHARD, STATES, Layout
 from cropfit.disk.owner import Owner
 from cropfit.disk.publish import clock
 
-LOST = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+LOST = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.ESTALE)
+
+# Only what `Layout` writes: '3' beside '000003' would be listed and never be found.
+_NUMBER = re.compile(r"[0-9]{6}|[1-9][0-9]{6,}")
+_SHARD = re.compile(r"[0-9]{3}|[1-9][0-9]{3,}")
 
 
 @dataclass(frozen=True)
@@ -69,22 +74,17 @@ class Ledger:
 
     def numbers(self, state: str) -> list[int]:
         """Batches in `state` (any but ``growing``), ascending; one listing a folder."""
-        return sorted(
-            int(name) for names in self._listings(state) for name in filter(str.isdigit, names)
-        )
+        return sorted(number for numbers in self._listings(state) for number in numbers)
 
-    def _listings(self, state: str) -> Iterator[list[str]]:
+    def _listings(self, state: str) -> Iterator[list[int]]:
+        """Batches of each folder of `state`; what else stands there is no concern of ours."""
         folder = self.layout.state(state)
-        try:
-            names = os.listdir(folder)
-        except FileNotFoundError:
-            return
         if not self.layout.sharded:
-            yield names
+            yield _numbers_in(folder)
             return
-        for name in names:
-            with contextlib.suppress(NotADirectoryError):
-                yield os.listdir(f"{folder}/{name}")
+        for name in filter(_SHARD.fullmatch, _names_in(folder)):
+            begin = int(name) * SHARD
+            yield [n for n in _numbers_in(f"{folder}/{name}") if begin <= n < begin + SHARD]
 
     def claims(self) -> list[Claim]:
         """Every batch that is being grown, and by whom, ascending."""
@@ -94,7 +94,7 @@ class Ledger:
             for entry in entries:
                 number, _, owner = entry.name.partition("@")
                 parsed = Owner.parse(owner)
-                if number.isdigit() and parsed:
+                if _NUMBER.fullmatch(number) and parsed:
                     found.append(Claim(int(number), f"{folder}/{entry.name}", parsed))
         return sorted(found, key=lambda claim: (claim.batch, claim.path))
 
@@ -102,19 +102,20 @@ class Ledger:
         """Every claim with its age and whether its owner is dead.
 
         A process of this host is dead when it is gone; of another host, when
-        its claim has not been touched for a lease. One `fstat` a claim.
+        its claim has not been touched for a lease. So is what this very process
+        could not give back. One `fstat` a claim.
         """
         claims = self.claims()
         if not claims:
             return []
-        now = clock(self.layout.root, str(self.owner))
+        now = clock(self.layout.root)
         seen = []
         for claim in claims:
             age = _age(claim.path, now)
             if age is None:
                 continue  # it moved on while we looked
-            alive = claim.owner.is_alive()
-            seen.append(Held(claim, age, not alive if alive is not None else age > self.lease))
+            alive = None if claim.owner.is_me() else claim.owner.is_alive()
+            seen.append(Held(claim, age, age > self.lease if alive is None else not alive))
         return seen
 
     def counts(self) -> dict[str, int]:
@@ -124,7 +125,7 @@ class Ledger:
             if state == "growing":
                 found[state] = len(self.claims())
             else:
-                found[state] = sum(sum(map(str.isdigit, names)) for names in self._listings(state))
+                found[state] = sum(map(len, self._listings(state)))
         return found
 
     def where(self, batch: int) -> str | None:
@@ -147,10 +148,10 @@ class Ledger:
         """Take the batch of a dead owner, leaving a mark of the death in its folder."""
         mine = self._take(other.path, other.batch)
         if mine:
-            with contextlib.suppress(FileExistsError):
-                os.close(
-                    os.open(f"{mine.path}/death.{other.owner.token}", os.O_CREAT | os.O_EXCL, 0o600)
-                )
+            flags = os.O_CREAT | os.O_WRONLY
+            # A full disk must not cost us the claim that we hold by now.
+            with contextlib.suppress(OSError):
+                os.close(os.open(f"{mine.path}/{DEATH}{other.owner.token}", flags, 0o600))
         return mine
 
     def _take(self, source: str, batch: int) -> Claim | None:
@@ -158,8 +159,10 @@ class Ledger:
         try:
             # First the touch: nobody shall ever see our claim with an old mtime.
             os.utime(source)
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in LOST:
+                return None
+            raise
         return Claim(batch, path, self.owner) if _move(source, path) else None
 
     def finish(self, claim: Claim) -> bool:
@@ -176,15 +179,24 @@ class Ledger:
 
     def _publish(self, claim: Claim, state: str) -> bool:
         target = self.layout.batch(state, claim.batch)
-        if self.layout.sharded:
-            os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-        return _move(claim.path, target, proof=f"results.{claim.owner.token}")
+        return _move(claim.path, target, proof=f"{RESULTS}{claim.owner.token}")
 
     def shift(self, batch: int, source: str, target: str) -> bool:
-        """Move a batch between states that nobody owns; False if it is not in `source`."""
-        if self.layout.sharded:
-            os.makedirs(self.layout.shard(target, batch), mode=0o700, exist_ok=True)
+        """Move a batch between states that nobody owns; False if it is in neither of them."""
         return _move(self.layout.batch(source, batch), self.layout.batch(target, batch))
+
+
+def _names_in(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError as error:
+        if error.errno in LOST:
+            return []
+        raise
+
+
+def _numbers_in(folder: str) -> list[int]:
+    return list(map(int, filter(_NUMBER.fullmatch, _names_in(folder))))
 
 
 def _move(source: str, target: str, proof: str | None = None) -> bool:
@@ -195,11 +207,11 @@ def _move(source: str, target: str, proof: str | None = None) -> bool:
     source, target : str
         Folders of one batch.
     proof : str, optional
-        Name of a file that only our own folder has. By default `target` is a
-        name that only we would give.
+        How the names of the record files begin that only our own folder has. By
+        default `target` is a name that only we would give.
     """
     try:
-        os.rename(source, target)
+        _rename(source, target)
     except OSError as error:
         if _arrived(target, proof):
             return True
@@ -209,18 +221,36 @@ def _move(source: str, target: str, proof: str | None = None) -> bool:
     return True
 
 
+def _rename(source: str, target: str) -> None:
+    """Rename, and make the shard of `target` if that is what is missing.
+
+    Never more than that one folder: the crop may have been deleted meanwhile.
+    """
+    try:
+        os.rename(source, target)
+    except FileNotFoundError:
+        try:
+            os.mkdir(os.path.dirname(target), 0o700)
+        except OSError:
+            pass
+        else:
+            os.rename(source, target)
+            return
+        raise
+
+
 def _arrived(target: str, proof: str | None) -> bool:
     """Whether our folder stands at `target` after all (NFS may lose the reply).
 
     By listing, never by asking for one name: a client may remember for half a
-    minute that a name was not there.
+    minute that a name was not there. Of two record files one is the new owner's,
+    and the other was written late.
     """
-    folder, name = (target, proof) if proof else os.path.split(target)
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.startswith(name) for entry in entries)
-    except OSError:
-        return False
+    if proof is None:
+        folder, name = os.path.split(target)
+        return name in _names_in(folder)
+    files = [name for name in _names_in(target) if name.startswith(RESULTS)]
+    return bool(files) and all(name.startswith(proof) for name in files)
 
 
 def _age(path: str, now: float) -> float | None:
@@ -230,8 +260,10 @@ def _age(path: str, now: float) -> float | None:
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno in LOST:
+            return None
+        raise
     try:
         return now - os.fstat(handle).st_mtime
     finally:

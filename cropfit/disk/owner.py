@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+_PID = re.compile(r"[0-9]{1,18}")
 
 
 def _read(path: str) -> bytes:
@@ -23,6 +24,10 @@ def _read(path: str) -> bytes:
             return file.read()
     except OSError:
         return b""
+
+
+def _host() -> str:
+    return _UNSAFE.sub("-", socket.gethostname()) or "localhost"
 
 
 def _machine() -> str:
@@ -59,21 +64,25 @@ class Owner:
     def here(cls) -> Owner:
         """An owner for this process; each call gives another token."""
         pid = os.getpid()
-        host = _UNSAFE.sub("-", socket.gethostname()) or "localhost"
-        return cls(host, pid, f"{_machine()}-{_started(pid) or '0'}-{os.urandom(4).hex()}")
+        mark = f"{_machine()}-{_started(pid) or '0'}-{os.urandom(4).hex()}"
+        return cls(_host(), pid, mark)
 
     @classmethod
     def parse(cls, text: str) -> Owner | None:
         """The owner written as `text`; None if it is not one."""
         parts = text.rsplit(".", 2)
-        if len(parts) != 3 or not parts[1].isdigit() or parts[2].count("-") != 2:
+        if len(parts) != 3 or not _PID.fullmatch(parts[1]) or parts[2].count("-") != 2:
             return None
         return cls(parts[0], int(parts[1]), parts[2])
 
     def is_local(self) -> bool:
         """Whether this process could see that one: same host, boot and namespace."""
-        host = _UNSAFE.sub("-", socket.gethostname())
-        return self.host == host and self.token.split("-")[0] == _machine()
+        return self.host == _host() and self.token.split("-")[0] == _machine()
+
+    def is_me(self) -> bool:
+        """Whether it is this very process, by whatever token."""
+        me = self.pid == os.getpid() and self.is_local()
+        return me and self.token.split("-")[1] == (_started(self.pid) or "0")
 
     def is_alive(self) -> bool | None:
         """False if the process is known to be gone, True if it is seen, None if unknown."""
