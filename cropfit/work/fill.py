@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Harvest", "Read", "Sink", "results_by_case"]
 
-KEEP = 32 << 20
+KEEP = 4 << 20
 """Bytes of results that are kept in memory between survey and pouring."""
 
 LARGE = 256 << 10

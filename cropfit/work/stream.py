@@ -37,7 +37,7 @@ __all__ = ["stream"]
 
 SLAB = 4 << 20
 """Bytes that are written, or read back, at a time."""
-KEEP = 4 << 20
+KEEP = 2 << 20
 IN_MEMORY = 12 << 20
 """Bytes of all variables that wait in memory."""
 LARGE = 64 << 10
