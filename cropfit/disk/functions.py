@@ -123,8 +123,9 @@ def _versions(sower: Mapping[str, Any]) -> str:
     packages = sower.get("packages", {})
     return (
         f"It was sown with Python {sower.get('python')} and cloudpickle "
-        f"{packages.get('cloudpickle')}; this is Python {platform.python_version()} and cloudpickle {cloudpickle.__version__} "
-        f"({sys.executable}). Grow with the sower's environment"
+        f"{packages.get('cloudpickle')}; this is Python {platform.python_version()} and "
+        f"cloudpickle {cloudpickle.__version__} ({sys.executable}). Grow with the sower's "
+        "environment"
         + (f" ({sower['executable']})" if sower.get("executable") else "")
         + ", or install here what is missing."
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -101,7 +101,7 @@ class Manifest:
         sown = self.sowings[self.sowing_of(batch)]
         return sown.batches.size_of(batch - sown.first_batch + 1)
 
-    def readers(self, sowing: int) -> dict[str, Callable[[int], Any]]:
+    def readers(self, sowing: int) -> dict[str, ObjectReader]:
         """How the objects of each object axis of a sowing are loaded."""
         path = self.layout.objects(sowing + 1)
         return {name: ObjectReader(path, name, at) for name, at in self.ends[sowing].items()}
@@ -196,15 +196,15 @@ def _store(key: str, array: NDArray[Any] | None, arrays: Arrays) -> dict[str, st
 # -- reading ---------------------------------------------------------------------------
 
 
-def read_manifest(root: str) -> Manifest:
-    """Read the crop in folder `root`.
+def read_json(root: str) -> dict[str, Any]:
+    """The content of ``crop.json`` in folder `root`, checked, without the arrays beside it.
 
     Raises
     ------
     NotFoundError
         There is none.
     DamagedError
-        A file of it is torn, or of a format that this version does not know.
+        It is torn, altered, or of a format that this version does not know.
     """
     path = f"{root}/{CROP_JSON}"
     try:
@@ -225,13 +225,27 @@ def read_manifest(root: str) -> Manifest:
             f"{path} is altered: its checksum is {_checksum(data)}, not {checksum}. "
             "Sow again with exists='replace'."
         )
+    return dict(data)
+
+
+def read_manifest(root: str) -> Manifest:
+    """Read the crop in folder `root`.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    DamagedError
+        A file of it is torn, or of a format that this version does not know.
+    """
+    data = read_json(root)
     layout = Layout(root, sharded=data["sharded"])
     try:
         read = [_read_sowing(layout, k, entry) for k, entry in enumerate(data["sowings"], start=1)]
     except Exception as error:  # zipfile, zlib and numpy each have their own for torn files
         raise DamagedError(
             f"{root}: its cases cannot be read ({type(error).__name__}: {error}). "
-            "Sow again with exists='replace'."
+            "Sow the same again: that mends it, and results that are there are kept."
         ) from error
     coords = {
         name: Coordinate(_fetch(stored["values"], read[0][1]), from_plain(stored["attrs"]))

@@ -130,17 +130,27 @@ class ObjectReader:
         ForeignFileError
             The file is somebody else's.
         """
+        found = self._frame(position)
+        if isinstance(found, str) or found[0] != OBJECT:
+            raise DamagedError(
+                f"{self._path}: object {position} of {self._axis!r} is torn or altered ({found}). "
+                "Sow the same again: that mends it, and results that are there are kept."
+            )
+        return pickle.loads(found[1])
+
+    def is_whole(self, position: int) -> bool:
+        """Whether the object at `position` can be read."""
+        try:
+            return not isinstance(self._frame(position), str)
+        except FileNotFoundError:
+            return False
+
+    def _frame(self, position: int) -> tuple[int, memoryview, int] | str:
         if self._handle < 0:
             check_own(self._path)
             self._handle = os.open(self._path, os.O_RDONLY)
         start, end = int(self._ends[position]), int(self._ends[position + 1])
-        found = frames.frame_at(memoryview(os.pread(self._handle, end - start, start)), 0)
-        if isinstance(found, str) or found[0] != OBJECT:
-            raise DamagedError(
-                f"{self._path}: object {position} of {self._axis!r} is torn or altered ({found}). "
-                "Sow again with exists='replace'."
-            )
-        return pickle.loads(found[1])
+        return frames.frame_at(memoryview(os.pread(self._handle, end - start, start)), 0)
 
     def close(self) -> None:
         """Close the file."""

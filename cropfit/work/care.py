@@ -17,9 +17,10 @@ from cropfit.disk.layout import ERRORS
 from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
+from cropfit.work.beds import lost_batches
 from cropfit.work.failures import Failure
 from cropfit.work.results import find_damage, footer_of
-from cropfit.work.sow import lost_batches, sweep
+from cropfit.work.sow import sweep
 
 SAMPLE = 20  # grown batches whose duration is read for the rate
 BAR = 40

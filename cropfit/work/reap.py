@@ -165,7 +165,7 @@ class Reaper:
         if failed:
             parts.append(
                 f"{len(failed)} have failed cases (first: {failed[:5]}); see 'cropfit errors "
-                f"{name}', then 'cropfit retry {name}', or set them aside with 'cropfit ignore {name}'"
+                f"{name}', then 'cropfit retry {name}', or set them aside ('cropfit ignore {name}')"
             )
         return f"{root}: {'; '.join(parts)}. Or reap what is there with allow_incomplete=True."
 
@@ -200,8 +200,8 @@ class Reaper:
             first = next(iter(damaged))
             raise DamagedError(
                 f"{self.manifest.layout.root}: {len(damaged)} batches cannot be trusted and were "
-                f"sown again: {sorted(damaged)[:10]} ({damaged[first]}). Grow them with 'cropfit grow "
-                f"{self.manifest.name}' and reap again; nothing else was changed."
+                f"sown again: {sorted(damaged)[:10]} ({damaged[first]}). Grow them with "
+                f"'cropfit grow {self.manifest.name}' and reap again; nothing else was changed."
             )
 
     def _assemble(self) -> Any:

@@ -1,0 +1,100 @@
+"""What a sowing consists of on disk: its arrays, its objects, and a folder a batch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cropfit.batching import Batches, Sown
+from cropfit.disk.layout import SHARD, STATES, Layout
+from cropfit.disk.ledger import Ledger
+from cropfit.disk.manifest import ENDS, Arrays, sown_to_json
+from cropfit.disk.objects import ObjectWriter
+from cropfit.grid import Grid
+from cropfit.work.request import Request, array_digest, hash_of
+
+DIGESTS = "/digests"  # of the names of arrays that tell objects apart
+
+
+def write_objects(path: str, grid: Grid, arrays: Arrays) -> dict[str, list[str]]:
+    """Write all objects of a sowing to one file; their places go into `arrays`.
+
+    Returns
+    -------
+    dict
+        Fingerprints of the objects of each axis.
+    """
+    digests = {}
+    writer = ObjectWriter(path)
+    try:
+        for name, axis in grid.axes.items():
+            if axis.kind == "object":
+                labels = axis.labels.tolist()
+                arrays[name + ENDS], digests[name] = writer.add(name, labels, axis.values or ())
+                arrays[name + DIGESTS] = np.array(digests[name])
+    finally:
+        writer.close()
+    return digests
+
+
+def entry(
+    request: Request,
+    sown: Sown,
+    digests: Mapping[str, list[str]],
+    identity: str,
+    seed: int,
+    arrays: Arrays,
+) -> dict[str, Any]:
+    """What ``crop.json`` says of a sowing."""
+    wanted = replace(request, grid=sown.grid).fingerprint(digests)
+    cut = dealt(sown.batches)
+    return {
+        "design": hash_of([wanted, identity, seed, cut, sown.first_case, sown.first_batch]),
+        "wanted": wanted,
+        "dealt": cut,
+        "asked": {
+            "batchsize": request.batchsize,
+            "num_batches": request.num_batches,
+            "shuffle": request.shuffle,
+            "cost": request.cost is not None,
+            "priority": request.priority is not None,
+        },
+        **sown_to_json(sown, arrays),
+        "arrays": bool(arrays),
+    }
+
+
+def dealt(batches: Batches) -> str:
+    """Fingerprint of which case is in which batch."""
+    arrays = [a for a in (batches.order, batches.sizes) if a is not None]
+    return hash_of([batches.num_batches, batches.batchsize, *map(array_digest, arrays)])
+
+
+def make_states(layout: Layout) -> None:
+    """Make the folders of the states."""
+    for state in STATES:
+        os.mkdir(layout.state(state), 0o700)
+
+
+def make_batches(layout: Layout, batches: range) -> None:
+    """Make a folder for each batch, and where there are very many, for each shard."""
+    if layout.sharded:
+        for number in range(batches.start // SHARD, batches.stop // SHARD + 1):
+            for state in ("sown", "grown"):
+                os.makedirs(layout.shard(state, number * SHARD), 0o700, exist_ok=True)
+    for batch in batches:
+        os.mkdir(layout.batch("sown", batch), 0o700)
+
+
+def lost_batches(ledger: Ledger, batches: range) -> list[int]:
+    """Batches that stand in no state. Looked for twice: they move while one looks."""
+    lost = set(batches)
+    for _ in range(2):
+        for state in ("sown", "grown", "failed", "ignored"):
+            lost -= set(ledger.numbers(state))
+        lost -= {claim.batch for claim in ledger.claims()}
+    return sorted(batch for batch in lost if ledger.where(batch) is None)

@@ -1,0 +1,256 @@
+"""Sowing where a crop stands already: the same again, or more cases, or damage to mend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropfit.batching import Sown
+from cropfit.disk.functions import write_work
+from cropfit.disk.layout import Layout
+from cropfit.disk.ledger import Ledger
+from cropfit.disk.manifest import (
+    Arrays,
+    Manifest,
+    coords_to_json,
+    read_json,
+    sown_to_json,
+    write_arrays,
+    write_manifest,
+)
+from cropfit.disk.owner import Owner
+from cropfit.disk.publish import DRAFT
+from cropfit.errors import DamagedError, ExistsError
+from cropfit.grid import Grid, overlap
+from cropfit.work.beds import DIGESTS, dealt, entry, lost_batches, make_batches, write_objects
+from cropfit.work.provenance import describe_function
+from cropfit.work.request import Request, differences, object_digests
+
+
+def sow_again(
+    former: Manifest, request: Request, pickled: bytes, owner: Owner, *, append: bool
+) -> str:
+    """Compare a request with what was sown, and do what it asks for.
+
+    Returns
+    -------
+    str
+        What was done, a sentence.
+
+    Raises
+    ------
+    ExistsError
+        The designs differ, and `append` is not asked for or cannot bring them together.
+    """
+    asked = former.data["sowings"][0]["asked"]
+    if request.batchsize is None and request.num_batches is None and not append:
+        request = replace(request, batchsize=asked["batchsize"], num_batches=asked["num_batches"])
+    digests = object_digests(request.grid)
+    different = _differences(former, request, digests)
+    if append and different:
+        return _append(former, request, pickled, digests, owner)
+    if different:
+        raise ExistsError(
+            f"{former.layout.root} was sown with another design:\n  - "
+            + "\n  - ".join(different)
+            + "\nNothing was changed. Reap or delete that crop, give another name, or sow with "
+            "exists='replace' (its results are lost) or exists='append' (adds the new cases)."
+        )
+    if digests and not _objects_are_whole(former):
+        mend(former.layout.root, request, owner)
+    return _update_function(former, request, pickled, owner)
+
+
+def mend(root: str, request: Request, owner: Owner) -> None:
+    """Write the arrays and objects of a damaged crop anew; its results stay.
+
+    Raises
+    ------
+    DamagedError
+        It cannot be mended: ``crop.json`` is damaged itself, or it was appended to.
+    ExistsError
+        `request` is not what was sown.
+    """
+    data = read_json(root)
+    (first, *more) = data["sowings"]
+    asked = {key: first["asked"][key] for key in ("batchsize", "num_batches")}
+    if request.batchsize is None and request.num_batches is None:
+        request = replace(request, **asked)
+    batches = request.plan(int(data["seed"]), request.grid)
+    different = differences(first["wanted"], request.fingerprint())
+    if more or different or dealt(batches) != first["dealt"]:
+        raise DamagedError(
+            f"{root} is damaged, and what is sown now is not what was sown then, so it cannot be "
+            f"mended ({'; '.join(different) or 'cases were appended, or dealt otherwise'}). Sow "
+            "what was sown then, or lose its results with exists='replace'."
+        )
+    layout, arrays = Layout(root), Arrays()
+    coords_to_json(request.outputs, arrays)
+    drafts = {path: f"{path}.{owner}{DRAFT}" for path in (layout.objects(1), layout.cases(1))}
+    write_objects(drafts[layout.objects(1)], request.grid, arrays)
+    sown_to_json(Sown(request.grid, batches, 0, 1), arrays)
+    write_arrays(drafts[layout.cases(1)], arrays)
+    for path, draft in drafts.items():
+        if os.path.exists(draft):
+            os.replace(draft, path)
+
+
+def _objects_are_whole(former: Manifest) -> bool:
+    """Whether every object can be read, by its checksum."""
+    for number, sown in enumerate(former.sowings):
+        readers = former.readers(number)
+        for name, reader in readers.items():
+            positions = range(len(sown.grid.axes[name]))
+            if not all(reader.is_whole(position) for position in positions):
+                return False
+    return True
+
+
+def _differences(former: Manifest, request: Request, digests: Mapping[str, list[str]]) -> list[str]:
+    first = former.data["sowings"][0]
+    if len(former.sowings) > 1 and not _new_cases(former, request.grid, digests).any():
+        return []  # everything that is asked for stands in one sowing or another
+    found = differences(first["wanted"], request.fingerprint(digests))
+    if request.seed is not None and int(request.seed) != former.data["seed"]:
+        found.append(f"seed: {former.data['seed']} was sown, {request.seed} is given")
+    if found:
+        return found
+    batches = request.plan(int(former.data["seed"]), request.grid)
+    if dealt(batches) != first["dealt"]:
+        was = {key: value for key, value in first["asked"].items() if value}
+        found.append(
+            f"how cases are dealt to batches: {first['num_batches']} batches ({was or 'default'}) "
+            f"were sown, {batches.num_batches} are asked for, or another order"
+        )
+    return found
+
+
+def _update_function(former: Manifest, request: Request, pickled: bytes, owner: Owner) -> str:
+    """The same design again: keep all results, and take the function as it is now."""
+    layout = former.layout
+    _repair(former, owner)
+    function = describe_function(request.function, pickled)
+    counts = Ledger(layout, owner, float(former.data["lease"])).counts()
+    grown = f"{counts['grown']} of {former.num_batches} batches grown"
+    what = f"{layout.root} stands already, with {grown}"
+    if function == former.data["function"] and _holds(layout.function, pickled):
+        return f"{what}; nothing was changed."
+    write_work(layout.function, pickled, str(owner))
+    write_manifest(layout, {**former.data, "function": function}, str(owner))
+    if function["source"] == former.data["function"]["source"]:
+        return f"{what}; they are kept."
+    return (
+        f"{what}; they keep the results of the former function. Its body has changed: the other "
+        f"{former.num_batches - counts['grown']} will be grown with the new one. To compute all "
+        "anew, sow with exists='replace'."
+    )
+
+
+def _holds(path: str, content: bytes) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read() == content
+    except OSError:
+        return False
+
+
+def _repair(former: Manifest, owner: Owner) -> None:
+    """Make the folders of batches that an append was killed before making."""
+    last = former.sowings[-1]
+    if len(former.sowings) == 1:
+        return
+    ledger = Ledger(former.layout, owner, float(former.data["lease"]))
+    batches = range(last.first_batch, last.first_batch + last.batches.num_batches)
+    for batch in lost_batches(ledger, batches):
+        os.mkdir(former.layout.batch("sown", batch), 0o700)
+
+
+# -- append ----------------------------------------------------------------------------
+
+
+def _append(
+    former: Manifest,
+    request: Request,
+    pickled: bytes,
+    digests: Mapping[str, list[str]],
+    owner: Owner,
+) -> str:
+    """Add the cases that are not there yet; numbers and seeds of the others stay."""
+    _check_appendable(former, request, digests)
+    new = _new_cases(former, request.grid, digests)
+    if not new.any():
+        return _update_function(former, request, pickled, owner)
+    grid = request.grid if new.all() else request.grid.table(np.flatnonzero(new))
+    last = former.sowings[-1]
+    seed = int(former.data["seed"])
+    first_batch = last.first_batch + last.batches.num_batches
+    sown = Sown(grid, request.plan(seed, grid), last.first_case + last.grid.size, first_batch)
+    layout, number = former.layout, len(former.sowings) + 1
+    for path in (layout.cases(number), layout.objects(number)):
+        if os.path.exists(path):
+            os.unlink(path)  # of an append that was killed before it counted
+    arrays: Arrays = {}
+    written = write_objects(layout.objects(number), grid, arrays)
+    described = entry(request, sown, written, former.data["id"], seed, arrays)
+    write_arrays(layout.cases(number), arrays)
+    function = describe_function(request.function, pickled)
+    write_work(layout.function, pickled, str(owner))
+    data = {
+        **former.data,
+        "function": function,
+        "sowings": [*former.data["sowings"], described],
+    }
+    write_manifest(layout, data, str(owner))
+    make_batches(layout, range(first_batch, first_batch + sown.batches.num_batches))
+    return (
+        f"Appended {sown.batches.num_cases} cases in {sown.batches.num_batches} batches "
+        f"(from {first_batch}); {int((~new).sum())} of those given were there: {layout.root}"
+    )
+
+
+def _check_appendable(former: Manifest, request: Request, digests: Mapping[str, list[str]]) -> None:
+    """Only the values of parameters may differ."""
+    wanted = request.fingerprint(digests)
+    first = former.data["sowings"][0]["wanted"]
+    fixed = ("function", "outputs", "var_coords", "constants")
+    clash = differences(
+        {**first, "axes": {}, "blocks": []}, {**wanted, **{"axes": {}, "blocks": []}}
+    )
+    if request.seed is not None and int(request.seed) != former.data["seed"]:
+        clash.append(f"seed: {former.data['seed']} was sown, {request.seed} is given")
+    if clash:
+        raise ExistsError(
+            f"{former.layout.root} cannot be appended to, because more than the values differ "
+            f"({', '.join(fixed)} and seed must stay):\n  - " + "\n  - ".join(clash)
+        )
+
+
+def _new_cases(former: Manifest, grid: Grid, digests: Mapping[str, list[str]]) -> NDArray[np.bool_]:
+    """Which cases of `grid` are in no sowing yet."""
+    new = np.ones(grid.size, bool)
+    for number, sown in enumerate(former.sowings, start=1):
+        for name, given in digests.items():
+            _check_same_objects(former, number, name, grid, given)
+        new &= ~overlap(grid, sown.grid)
+    return new
+
+
+def _check_same_objects(
+    former: Manifest, number: int, name: str, grid: Grid, digests: list[str]
+) -> None:
+    """One label must not stand for two objects."""
+    old = former.sowings[number - 1].grid.axes.get(name)
+    if old is None or old.kind != "object":
+        return
+    with np.load(former.layout.cases(number), allow_pickle=False) as stored:
+        known = dict(zip(old.labels.tolist(), stored[name + DIGESTS].tolist(), strict=True))
+    for label, digest in zip(grid.axes[name].labels.tolist(), digests, strict=True):
+        if known.get(label, digest) != digest:
+            raise ExistsError(
+                f"{former.layout.root}: {name!r} has an object labelled {label!r} that differs "
+                "from the one that was sown under this label; give it another label."
+            )
