@@ -12,6 +12,7 @@ another than before.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 _PROGRAM = """
@@ -69,13 +70,15 @@ class Heart:
         os.write(self._pipe, message)
 
     def close(self) -> None:
-        """End the heart's process."""
+        """End the heart's process at once: it may be starting still, and has nothing to lose."""
         if self._pid:
             os.close(self._pipe)
             pid, self._pid = self._pid, 0
             try:
-                os.waitpid(pid, 0)
-            except ChildProcessError:
+                if os.waitpid(pid, os.WNOHANG)[0] == 0:  # so the number is still our child's
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+            except (ChildProcessError, ProcessLookupError):
                 pass  # the program reaps all its children itself
 
     def _start(self) -> None:
