@@ -59,7 +59,8 @@ class GrowReport:
     failures : list of dict
         Cases that failed: arguments, error, traceback.
     reason : str
-        Why it ended: "done", or "time", "stop", "error", "max_fails", "SIGINT", "SIGTERM".
+        Why it ended: "done", or "time", "stop", "error", "max_fails", "gone",
+        "SIGINT", "SIGTERM".
     notes : list of str
         What else is worth knowing, a sentence each.
     """
@@ -173,6 +174,11 @@ class Worker:
             self.report.notes.append(f"Left: {leave}.")
         except Interrupted as interrupted:
             self.report.reason = "SIGINT" if interrupted.number == 2 else "SIGTERM"
+        except FileNotFoundError:
+            if os.path.isdir(self.manifest.layout.root):
+                raise
+            self.report.reason = "gone"
+            self.report.notes.append(f"{self.manifest.layout.root} was deleted meanwhile.")
         finally:
             context.enter(None)
             self._heart.close()
