@@ -129,14 +129,15 @@ class Ledger:
         return found
 
     def where(self, batch: int) -> str | None:
-        """The state of one batch; None if it is nowhere (or on its way)."""
-        for claim in self.claims():
-            if claim.batch == batch:
-                return "growing"
+        """The state of one batch; None if it is nowhere (or on its way).
+
+        By listings: NFS may tell for half a minute where a batch stood before.
+        """
         for state in ("sown", "grown", "failed", "ignored"):
-            if os.path.isdir(self.layout.batch(state, batch)):
+            folder, name = os.path.split(self.layout.batch(state, batch))
+            if name in _names_in(folder):
                 return state
-        return None
+        return "growing" if any(claim.batch == batch for claim in self.claims()) else None
 
     # -- transitions ---------------------------------------------------------------
 
@@ -231,12 +232,9 @@ def _rename(source: str, target: str) -> None:
     except FileNotFoundError:
         try:
             os.mkdir(os.path.dirname(target), 0o700)
-        except OSError:
-            pass
-        else:
-            os.rename(source, target)
-            return
-        raise
+        except FileExistsError:
+            pass  # another worker may have made it just now
+        os.rename(source, target)
 
 
 def _arrived(target: str, proof: str | None) -> bool:
