@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cropfit._version import __version__
 
 if TYPE_CHECKING:
-    from cropfit.crop import Crop, grow, load_crops
+    from cropfit.crop import Crop
     from cropfit.disk.netcdf import load_dataset, open_dataset
     from cropfit.errors import (
         CaseError,
@@ -33,14 +33,15 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
     from cropfit.work.grow import GrowReport
 
 _WHERE = {
     "Crop": "cropfit.crop",
-    "load_crops": "cropfit.crop",
-    "grow": "cropfit.crop",
+    "load_crops": "cropfit.shortcuts",
+    "grow": "cropfit.shortcuts",
     "load_dataset": "cropfit.disk.netcdf",
     "open_dataset": "cropfit.disk.netcdf",
     "Case": "cropfit.work.context",

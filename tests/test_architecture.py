@@ -41,6 +41,10 @@ LAYERS = {
     "cropfit.__main__": 4,
     "cropfit.cli": 4,
     "cropfit.crop": 4,
+    "cropfit.find": 4,
+    "cropfit.progress": 4,
+    "cropfit.shortcuts": 4,
+    "cropfit.tending": 4,
     "cropfit.farming": 4,
 }
 SLOW = {

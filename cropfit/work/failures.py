@@ -43,3 +43,13 @@ def describe(error: BaseException) -> Failure:
 def died(message: str, kind: str = "WorkerDied") -> Failure:
     """The end of a worker that could not say anything itself."""
     return {"type": kind, "message": message, "traceback": f"{kind}: {message}\n", "time": time()}
+
+
+def tell(failure: Failure) -> str:
+    """One line: which case, with what, and what went wrong."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in failure["arguments"].items())
+    first = failure["message"].partition("\n")[0]
+    return (
+        f"batch {failure['batch']} case {failure['offset']} ({arguments}) "
+        f"{failure['type']}: {first}"
+    )

@@ -6,9 +6,10 @@ import math
 import os
 import re
 import time
+from collections.abc import MutableMapping
 from datetime import datetime, timedelta
 
-from cropfit.errors import DesignError
+from cropfit.errors import DesignError, NotFoundError
 
 Duration = float | int | str | timedelta
 
@@ -23,6 +24,19 @@ _JOBS = (
     ("PBS_JOBID", "PBS_ARRAY_INDEX"),
     ("LSB_JOBID", "LSB_JOBINDEX"),
     ("JOB_ID", "SGE_TASK_ID"),
+)
+# Where each scheduler puts the index of an array's task.
+TASKS = ("SLURM_ARRAY_TASK_ID", "SGE_TASK_ID", "PBS_ARRAY_INDEX", "PBS_ARRAYID", "LSB_JOBINDEX")
+_NO_TASK = ("", "undefined", "0")  # what Grid Engine and LSF say outside of an array
+# What numerical libraries read when they are loaded.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
 )
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)")
 
@@ -107,8 +121,35 @@ def job_id() -> str | None:
     for job, index in _JOBS:
         if os.environ.get(job):
             task = os.environ.get(index, "") if index else ""
-            return os.environ[job] + (f"_{task}" if task not in ("", "undefined", "0") else "")
+            return os.environ[job] + (f"_{task}" if task not in _NO_TASK else "")
     return None
+
+
+def task_index() -> int:
+    """Index of this task in the array of whichever scheduler started it.
+
+    Raises
+    ------
+    NotFoundError
+        It is no task of an array.
+    """
+    for name in TASKS:
+        value = os.environ.get(name, "")
+        if value in _NO_TASK:
+            continue
+        if value.isdigit():
+            return int(value)
+        raise NotFoundError(f"{name} is {value!r}, which is no index of an array's task.")
+    raise NotFoundError(
+        f"This process is no task of an array: none of {', '.join(TASKS)} says which. Submit it "
+        "as an array job, or name the batch."
+    )
+
+
+def cap_threads(number: int | None, environment: MutableMapping[str, str]) -> None:
+    """Set how many threads numerical libraries start, for those that are loaded from now on."""
+    if number is not None:
+        environment.update(dict.fromkeys(THREADS, str(number)))
 
 
 def mpi_size() -> int:

@@ -33,24 +33,10 @@ from cropfit.work.book import Book
 from cropfit.work.failures import died
 from cropfit.work.grow import GrowReport
 from cropfit.work.interrupts import Interrupted, Interrupts
+from cropfit.work.limits import cap_threads
 
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 POLL = 0.2  # seconds between two looks at the limits of a case
 GRACE = 30.0  # seconds that workers have to leave after a signal
-
-
-def cap_threads(number: int | None, environment: dict[str, str]) -> None:
-    """Set the thread counts that numerical libraries read when they are loaded."""
-    if number is not None:
-        environment.update(dict.fromkeys(THREADS, str(number)))
 
 
 @dataclass(frozen=True)

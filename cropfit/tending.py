@@ -1,0 +1,277 @@
+"""What can be done with a crop that stands on disk: see how it goes, put it right, reap it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from cropfit.disk.ledger import Ledger
+from cropfit.disk.manifest import Manifest, read_manifest
+from cropfit.disk.owner import Owner
+from cropfit.progress import Bar
+
+if TYPE_CHECKING:
+    from cropfit.work.care import Status
+    from cropfit.work.failures import Failure
+    from cropfit.work.target import Layout
+
+Batches = int | Iterable[int] | None
+
+
+class Tended:
+    """One crop, as far as its folder alone is needed; `cropfit.Crop` adds sowing and growing.
+
+    Parameters
+    ----------
+    root : str
+        The crop's folder, whether it is sown or not.
+    name : str
+        The crop's name.
+    verbosity : int
+        0 says nothing, 1 says what was done, 2 shows progress on a terminal.
+    """
+
+    def __init__(self, root: str, name: str, verbosity: int) -> None:
+        self.name = name
+        self.verbosity = verbosity
+        self._root = root
+
+    @property
+    def location(self) -> str:
+        """The crop's folder."""
+        return self._root
+
+    def _manifest(self) -> Manifest:
+        return read_manifest(self._root)
+
+    def _open(self) -> tuple[Manifest, Ledger]:
+        manifest = self._manifest()
+        return manifest, Ledger(manifest.layout, Owner.here(), float(manifest.data["lease"]))
+
+    def _say(self, text: str) -> None:
+        if self.verbosity:
+            print(text)
+
+    # -- state ---------------------------------------------------------------------
+
+    def status(self) -> Status:
+        """Batches by state, live and dead workers, rate and remaining time."""
+        from cropfit.work.care import status
+
+        return status(*self._open())
+
+    def missing_results(self) -> list[int]:
+        """Batches that are not grown, failed ones included."""
+        manifest, ledger = self._open()
+        there = {*ledger.numbers("grown"), *ledger.numbers("ignored")}
+        last = manifest.sowings[-1]
+        numbers = range(1, last.first_batch + last.batches.num_batches)
+        return [batch for batch in numbers if batch not in there]
+
+    def completed_results(self) -> list[int]:
+        """Batches that are grown."""
+        return self._open()[1].numbers("grown")
+
+    @property
+    def num_results(self) -> int:
+        """Number of batches that are grown."""
+        return self._open()[1].counts()["grown"]
+
+    @property
+    def num_sown_batches(self) -> int:
+        """Number of batches that were sown."""
+        return self._manifest().num_batches
+
+    def is_prepared(self) -> bool:
+        """Whether the crop is sown."""
+        return os.path.isfile(f"{self._root}/crop.json")
+
+    def is_ready_to_reap(self) -> bool:
+        """Whether every batch is grown or set aside."""
+        manifest, ledger = self._open()
+        counts = ledger.counts()
+        return counts["grown"] + counts["ignored"] == manifest.num_batches
+
+    def errors(self) -> list[Failure]:
+        """Failed cases: arguments, type, message, traceback, host, attempt."""
+        from cropfit.work.care import errors
+
+        return errors(*self._open())
+
+    def __str__(self) -> str:
+        if not self.is_prepared():
+            return f"{self.name}: not sown  ({self._root})"
+        return str(self.status())
+
+    def __repr__(self) -> str:
+        return f"<Crop {self}>"
+
+    # -- care ----------------------------------------------------------------------
+
+    def retry(self, batches: Batches = None) -> list[int]:
+        """Sow failed batches again; their successful cases are kept. Returns their numbers."""
+        from cropfit.work.care import shift
+
+        return shift(self._open()[1], "failed", "sown", batches)
+
+    def ignore(self, batches: Batches = None, *, undo: bool = False) -> list[int]:
+        """Set batches aside so that the rest can be reaped; failed ones by default.
+
+        With `undo` those that were set aside are sown again.
+        """
+        from cropfit.work.care import ignore, shift
+
+        ledger = self._open()[1]
+        return shift(ledger, "ignored", "sown", batches) if undo else ignore(ledger, batches)
+
+    def clean(self) -> dict[str, int]:
+        """Bring dead claims, torn files and leftovers into a sound state; returns counts.
+
+        Workers that are alive are not disturbed. Reads every grown batch once.
+        """
+        from cropfit.work.care import clean
+
+        return clean(*self._open())
+
+    def check_bad(self, *, repair: bool = True) -> dict[int, str]:
+        """Grown batches whose files are torn or altered, and why; they are sown again."""
+        from cropfit.work.care import check_bad
+
+        return check_bad(*self._open(), repair=repair)
+
+    def stop(self) -> None:
+        """Ask all workers on all hosts to finish their case and leave."""
+        from cropfit.work.care import stop
+
+        stop(self._manifest())
+
+    def delete(self, *, force: bool = False) -> None:
+        """Delete the crop with all its results.
+
+        Raises
+        ------
+        CropError
+            Workers are alive and `force` is not given.
+        """
+        from cropfit.work.care import delete
+
+        delete(*self._open(), force=force)
+
+    def repro(self, batch: int, case: int, path: str | os.PathLike[str] | None = None) -> str:
+        """Write a script that computes one case again, with the same arguments and seed.
+
+        Parameters
+        ----------
+        batch : int
+            Number of the batch.
+        case : int
+            Place of the case in it, from 0 (``offset`` in `errors`).
+        path : path, optional
+            The script; a pickle with what it needs is put beside it.
+
+        Returns
+        -------
+        str
+            The script's path.
+        """
+        from cropfit.work.again import write_script
+
+        script = os.path.abspath(path or f"repro_{self.name}_{batch}_{case}.py")
+        write_script(self._manifest(), batch, case, script)
+        return script
+
+    # -- reap ----------------------------------------------------------------------
+
+    def reap(
+        self,
+        to: str | os.PathLike[str] | bool | None = None,
+        *,
+        wait: bool = False,
+        allow_incomplete: bool = False,
+        clean_up: bool | None = None,
+        layout: Layout = "auto",
+        fill_value: Any = None,
+        diagnostics: bool = False,
+        nested: bool = False,
+        overwrite: bool = False,
+        load: bool = True,
+    ) -> Any:
+        """Merge all results into a labelled Dataset that is safe on disk, then delete the folder.
+
+        Parameters
+        ----------
+        to : path or False, optional
+            The ``.nc``, ``.zarr`` or ``.pkl`` file; by default ``<name>.nc`` beside the
+            crop. False keeps the results in memory alone, and the crop where it is.
+        wait : bool
+            Wait until everything is grown, or nothing can be any more.
+        allow_incomplete : bool
+            Take what is there. Cases without a result are missing values.
+        clean_up : bool, optional
+            Whether to delete the crop; by default if the results are complete and saved.
+        layout : {"auto", "grid", "case"}
+            One dimension a parameter, or one ``case`` dimension with the parameters as
+            its coordinates; "auto" takes the latter where a grid would be mostly empty.
+        fill_value : scalar or mapping, optional
+            Stands for missing values and keeps the dtype. By default NaN, with ints and
+            bools becoming floats where something is missing.
+        diagnostics : bool
+            Add status, seconds, host and attempts of every case.
+        nested : bool
+            Give results as nested tuples, one level a parameter.
+        overwrite : bool
+            Whether a file that stands there may be replaced.
+        load : bool
+            False streams straight into the file `to`, in bounded memory.
+
+        Returns
+        -------
+        xarray.Dataset, list or tuple
+            A list in case order where the function's outputs have no names.
+
+        Raises
+        ------
+        NotReadyError
+            Batches are missing or failed.
+        DamagedError
+            Files were torn or altered; their batches were sown again.
+        ResultError
+            Results do not fit together, or into a file.
+        ExistsError
+            The file `to` exists.
+        """
+        from cropfit.work.reap import Reaper, Wanted, wait_until_grown
+
+        manifest, ledger = self._open()
+        if wait:
+            with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
+                wait_until_grown(manifest, ledger, lambda done, total: bar.update_to(done))
+        where = to if to is None or isinstance(to, bool) else os.path.abspath(to)
+        wanted = Wanted(
+            where,
+            allow_incomplete,
+            clean_up,
+            layout,
+            fill_value,
+            diagnostics,
+            nested,
+            overwrite,
+            load,
+        )
+        reaper = Reaper(manifest, ledger, wanted)
+        result = reaper.reap()
+        if reaper.saved:
+            gone = f" The crop {self._root} is deleted." if wanted.deletes else ""
+            self._say(f"Saved and verified: {reaper.saved}.{gone}")
+        return result
+
+    def peek(self, **options: Any) -> Any:
+        """What there is by now, without disturbing workers; nothing is saved or deleted.
+
+        Takes `layout`, `fill_value`, `diagnostics` and `nested` as `reap` does.
+        """
+        from cropfit.work.reap import Reaper, Wanted
+
+        manifest, ledger = self._open()
+        return Reaper(manifest, ledger, Wanted(False, True, False, **options)).peek()

@@ -1,0 +1,171 @@
+"""Who grows: this process, new ones, or all ranks of an ``mpiexec`` together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from cropfit.disk.ledger import Ledger
+from cropfit.disk.manifest import Manifest
+from cropfit.errors import CaseError, DesignError
+from cropfit.work.batch import Policy
+from cropfit.work.failures import tell
+from cropfit.work.grow import GrowReport, Worker
+from cropfit.work.limits import Duration, find_deadline, mpi_size, seconds
+
+if TYPE_CHECKING:
+    from cropfit.work.mpi import Ranks
+
+Progress = Callable[[int, str], None]
+OnError = Literal["record", "raise"]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How to grow; see `cropfit.Crop.grow`."""
+
+    batches: int | Iterable[int] | None = None
+    num_workers: int | None = None
+    on_error: OnError = "record"
+    retries: int = 0
+    max_fails: int | None = None
+    steal: bool = False
+    wait: bool = False
+    walltime: Duration | None = None
+    deadline: float | datetime | str | None = None
+    fresh: bool = False
+    timeout: Duration | None = None
+    max_memory: int | None = None
+    num_threads: int | None = None
+    mpi: bool | None = None
+
+    def wanted(self, manifest: Manifest) -> list[int] | None:
+        """Numbers of the batches; None for whatever is left.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such batch.
+        """
+        if self.batches is None:
+            return None
+        named = [self.batches] if isinstance(self.batches, int) else list(self.batches)
+        for batch in named:
+            manifest.sowing_of(batch)
+        return named
+
+    def policy(self, manifest: Manifest) -> Policy:
+        """What to do about failures."""
+        if self.on_error not in ("record", "raise"):
+            raise DesignError(f"on_error is 'record' or 'raise', not {self.on_error!r}")
+        raises = self.on_error == "raise"
+        return Policy(raises, self.retries, self.max_fails, int(manifest.data["max_deaths"]))
+
+
+def employ(
+    manifest: Manifest, ledger: Ledger, terms: Terms, progress: Progress
+) -> GrowReport | None:
+    """Grow on `terms`.
+
+    Parameters
+    ----------
+    manifest, ledger
+        The crop.
+    terms : Terms
+        How.
+    progress : callable
+        Told the number and state of each batch that ended.
+
+    Returns
+    -------
+    GrowReport or None
+        None if this process is a rank that computed for rank 0, which reports.
+    """
+    policy = terms.policy(manifest)
+    if (terms.timeout is not None or terms.max_memory is not None) and not terms.fresh:
+        raise DesignError("timeout= and max_memory= need fresh=True: a process a batch.")
+    batches = terms.wanted(manifest)
+    end = find_deadline(terms.walltime, terms.deadline)
+    if terms.fresh or terms.num_workers is not None:
+        return _supervise(manifest, ledger, terms, policy, batches, end, progress)
+    ranks = _ranks(manifest, terms.mpi)
+    if ranks and ranks.rank:
+        ranks.follow(manifest)
+        return None
+    root, spread = manifest.layout.root, ranks.lead if ranks else None
+    worker = Worker(root, policy, deadline=end, progress=progress, spread=spread)
+    if batches is None:
+        report = worker.grow_left(wait=terms.wait)
+    else:
+        report = worker.grow_these(batches, steal=terms.steal)
+    if ranks and report.reason in ("SIGINT", "SIGTERM"):
+        ranks.abort(report.exit_code)
+    elif ranks:
+        ranks.dismiss()
+    return report
+
+
+def _supervise(
+    manifest: Manifest,
+    ledger: Ledger,
+    terms: Terms,
+    policy: Policy,
+    batches: list[int] | None,
+    end: float,
+    progress: Progress,
+) -> GrowReport:
+    from cropfit.work.supervise import Order, Supervisor
+
+    finite = None if math.isinf(end) else end
+    order = Order(manifest.layout.root, batches, asdict(policy), finite, terms.steal, terms.wait)
+    return Supervisor(
+        manifest,
+        ledger,
+        terms.num_workers or 1,
+        order,
+        fresh=terms.fresh,
+        timeout=None if terms.timeout is None else seconds(terms.timeout),
+        max_memory=terms.max_memory,
+        num_threads=terms.num_threads,
+        progress=progress,
+    ).run()
+
+
+def _ranks(manifest: Manifest, mpi: bool | None) -> Ranks | None:
+    """The processes of an ``mpiexec`` if they compute each case together."""
+    if mpi is False or (mpi is None and mpi_size() == 1):
+        return None
+    from cropfit.work.mpi import Ranks, uses_mpi
+
+    return Ranks() if mpi or uses_mpi(manifest) else None
+
+
+def conclude(report: GrowReport, root: str, say: Callable[[str], None]) -> GrowReport:
+    """Say what was done, and raise what ended it.
+
+    Raises
+    ------
+    KeyboardInterrupt, SystemExit
+        A signal did.
+    CaseError
+        A case raised, and that was to end the work.
+    """
+    for note in report.notes:
+        say(note)
+    if report.reason == "SIGINT":
+        raise KeyboardInterrupt
+    if report.reason == "SIGTERM":
+        raise SystemExit(report.exit_code)
+    if report.reason == "error":
+        last = report.failures[-1]
+        raise CaseError(f"{tell(last)} ({root})\n\n{last['traceback']}")
+    say(str(report))
+    if report.failures:
+        say(
+            f"{len(report.failures)} cases failed, the first: {tell(report.failures[0])}. "
+            "See crop.errors(), then crop.retry()."
+        )
+    return report
