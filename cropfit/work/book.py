@@ -65,7 +65,8 @@ class Book:
         self, folder: str, token: str, header: Mapping[str, Any], names: tuple[str, ...] | None
     ) -> None:
         self.folder = folder
-        self.path = f"{folder}/{RESULTS}{token}"
+        self._found = os.listdir(folder)
+        self.path = f"{folder}/{_new_name(f'{RESULTS}{token}', self._found)}"
         self.names = names
         self.done: set[int] = set()
         self.failed: dict[int, Failure] = {}
@@ -73,13 +74,13 @@ class Book:
         self._header = header
         self._file = RecordFile(self.path, header)
         self._frames = 0
-        self._found = os.listdir(folder)
         self.deaths = [name for name in self._found if name.startswith(DEATH)]
         if self._found:
             self._carry_over()
 
     def _carry_over(self) -> None:
         former = [self._read(name) for name in self._found if name.startswith(RESULTS)]
+        told: dict[tuple[int, int], Failure] = {}
         # The fullest first: later ones mostly hold what it holds already.
         for payloads, failures, retried in sorted(former, key=lambda f: -sum(map(len, f[0]))):
             for offsets, payload in payloads.items():
@@ -88,29 +89,39 @@ class Book:
                     self._frames += 1
                     self.done.update(offsets)
             for failure in failures:
+                which = failure["offset"], failure["attempt"]
                 # Of a batch that failed they are history, of one given back they stand.
-                self.add_failure({**failure, "final": failure["final"] and not retried})
+                stands = failure["final"] and not retried
+                stands = stands or (which in told and told[which]["final"])
+                told[which] = {**failure, "final": stands}
+        for failure in told.values():
+            self.add_failure(failure)
         for offset in self.done & self.failed.keys():
             del self.failed[offset]
 
     def _read(self, name: str) -> tuple[dict[tuple[int, ...], memoryview], list[Failure], bool]:
-        """Results and failures in a former owner's file, and whether it ends with a footer."""
+        """Results and failures in a former owner's file, and whether it was published."""
         with open(f"{self.folder}/{name}", "rb") as file:
             data = file.read()
         payloads: dict[tuple[int, ...], memoryview] = {}
         failures: list[Failure] = []
-        sealed = False
+        known = sealed = False
         for kind, payload in frames.iter_frames(data):
             if kind == frames.HEADER:
-                if frames.parse_json(payload).get("design") != self._header["design"]:
-                    return {}, [], False
-            elif kind == frames.RESULTS:
+                known = self._is_ours(frames.parse_json(payload))
+            if not known:
+                return {}, [], False  # nothing tells what these results are of
+            if kind == frames.RESULTS:
                 chunk = decode_results(payload, data=False)
                 payloads[tuple(chunk.offsets.tolist())] = payload
             elif kind == frames.ERROR:
                 failures.append(frames.parse_json(payload))
             sealed = kind == frames.FOOTER
-        return payloads, failures, sealed
+        died = f"{DEATH}{name[len(RESULTS) :].rstrip('+')}" in self.deaths
+        return payloads, failures, sealed and not died
+
+    def _is_ours(self, header: Mapping[str, Any]) -> bool:
+        return all(header.get(key) == self._header[key] for key in ("design", "batch"))
 
     def add_results(
         self, offsets: Sequence[int], seconds: Sequence[float], results: Sequence[Any]
@@ -180,11 +191,18 @@ class Book:
             merged = merge_frames(file.read(), self.names)
         if merged is None:
             return
+        better = RecordFile(f"{self.path}+", self._header)
+        try:
+            for kind, payload in merged:
+                better.append(kind, *payload)
+        except OSError:  # no room for both: many small frames are as true as few
+            better.close()
+            with contextlib.suppress(OSError):
+                os.unlink(f"{self.path}+")
+            return
         self._file.close()
         self._found.append(os.path.basename(self.path))
-        self._file = RecordFile(f"{self.path}+", self._header)
-        for kind, payload in merged:
-            self._file.append(kind, *payload)
+        self._file = better
 
     def _tidy(self) -> None:
         """Leave one file: what others wrote is in it. A failed batch keeps its checkpoints."""
@@ -200,3 +218,9 @@ class Book:
     def close(self) -> None:
         """Stop writing; what is written stays for whoever takes up the batch."""
         self._file.close()
+
+
+def _new_name(name: str, found: list[str]) -> str:
+    """A name for a new file; this worker may have had the batch before, and have left one."""
+    mine = [former for former in found if former.startswith(name)]
+    return max(mine, key=len) + "+" if mine else name
