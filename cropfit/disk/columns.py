@@ -152,6 +152,10 @@ def encode_column(
             if packed is None:
                 return _pickles(name, values)
             return Encoded(Spec(name, "array", _FORMATS[kind], (), True), _padded([packed]), {})
+        if kind in _NUMBERS:
+            array: NDArray[Any] = np.array(values, kind)
+            spec = Spec(name, "array", array.dtype.str)
+            return Encoded(spec, _padded(_raw([array])), {})
     if types <= _TEXT:
         pieces = [value.encode("utf-8", "surrogatepass") for value in values]
         return Encoded(Spec(name, "text"), _with_ends(pieces), {})
@@ -198,6 +202,7 @@ def decode_column(
 
 
 _FORMATS: dict[type, str] = {float: "<f8", int: "<i8", bool: "|b1", complex: "<c16"}
+_NUMBERS = frozenset({np.float64, np.float32, np.int64, np.int32, np.bool_, np.complex128})
 _TEXT = {str, np.str_}
 _REAL = {float, int}
 _ARRAYS = {np.ndarray, np.memmap}
@@ -255,11 +260,19 @@ def _arrays(
 
 def _raw(arrays: list[NDArray[Any]]) -> list[Part]:
     """Bytes of the arrays one after the other: small ones copied together, big ones as views."""
+    small = sum(array.nbytes for array in arrays) <= _SMALL * len(arrays)
+    if small and arrays[0].ndim == 1:
+        arrays = [_joined(arrays)]
     flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-    total = sum(array.nbytes for array in flat)
-    if total <= _SMALL * len(flat) and len(flat) > 1:
-        flat = [np.concatenate(flat)]
+    if small and len(flat) > 1:
+        flat = [_joined(flat)]
     return [array.view(_BYTE).data for array in flat if array.size]
+
+
+def _joined(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    # Without the dtype, numpy would turn big-endian numbers (of FITS files) to native ones.
+    joined: NDArray[Any] = np.concatenate(arrays, dtype=arrays[0].dtype, casting="no")
+    return joined
 
 
 def _pickles(name: str, values: Sequence[Any]) -> Encoded:

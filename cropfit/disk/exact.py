@@ -20,7 +20,6 @@ _SCALARS: dict[type, type] = {
     bool: np.bool_,
     complex: np.complex128,
 }
-_ARRAYS = frozenset({np.ndarray, np.memmap})
 _NUMPY = frozenset(np.sctypeDict.values()) - {np.str_}
 _MAX_DIMS = 32
 """Half of what numpy allows, so that a dimension can be put in front."""
@@ -44,11 +43,11 @@ def as_arrays(values: Iterable[Any], depth: int = 0) -> list[NDArray[Any]] | Non
     """
     arrays = []
     for value in values:
-        array = _as_array(value, depth)
-        if array is None or array.ndim > _MAX_DIMS or not is_plain(array.dtype):
+        array = value if type(value) is np.ndarray else _as_array(value, depth)
+        if array is None or array.ndim > _MAX_DIMS:
             return None
         arrays.append(array)
-    return arrays
+    return arrays if all(map(is_plain, {array.dtype for array in arrays})) else None
 
 
 def common_dtype(dtypes: set[np.dtype[Any]]) -> np.dtype[Any] | None:
@@ -73,7 +72,7 @@ def exact_cast(arrays: Sequence[NDArray[Any]], target: np.dtype[Any]) -> list[ND
 
 def _as_array(value: Any, depth: int) -> NDArray[Any] | None:
     kind = type(value)
-    if kind in _ARRAYS or kind in _NUMPY:
+    if kind in _NUMPY or kind is np.ndarray or kind is np.memmap:
         return np.asarray(value)
     if kind in _SCALARS:
         return _exactly(value, kind)

@@ -27,7 +27,9 @@ class Attrs(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         """Give one attribute."""
         value = self._kept[key]
-        return value.values()[0] if isinstance(value, Column) else value
+        if isinstance(value, Column):
+            return value.values()[0]
+        return list(value) if isinstance(value, list) else value  # chunks share it
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names."""
