@@ -33,6 +33,7 @@ __all__ = [
     "TRAILER_SIZE",
     "Part",
     "frame_at",
+    "frame_size",
     "iter_frames",
     "json_bytes",
     "pack_trailer",
@@ -95,12 +96,19 @@ def pack_trailer(footer: int) -> bytes:
     return _TRAILER.pack(footer, _END)
 
 
-def read_trailer(tail: bytes | memoryview) -> int | None:
+def read_trailer(tail: bytes | bytearray | memoryview) -> int | None:
     """Where the last frame begins, from the end of a file; None if there is no trailer."""
     if len(tail) < TRAILER_SIZE:
         return None
     footer, magic = _TRAILER.unpack(tail[-TRAILER_SIZE:])
     return int(footer) if magic == _END else None
+
+
+def frame_size(begin: bytes) -> int:
+    """Count the bytes of a frame, padding aside, from its head; 0 if none begins here."""
+    if len(begin) < HEAD_SIZE or not begin.startswith(_MAGIC):
+        return 0
+    return HEAD_SIZE + int(_HEAD.unpack_from(begin)[4])
 
 
 def frame_at(view: memoryview, start: int) -> tuple[int, memoryview, int] | str:
@@ -149,9 +157,8 @@ def iter_frames(
 
     Notes
     -----
-    After a broken frame the next one is looked for where the broken one's length says. If
-    that is broken too, only a frame from which whole frames lead on to the last one, whose
-    place the trailer tells, is believed: bytes inside of a result may look like a frame.
+    What begins behind a broken frame is believed only if frames lead on from it to the end of
+    the file: bytes inside of a result may look like a frame.
     """
     view = memoryview(buffer)
     told = damage if damage is not None else []
@@ -185,36 +192,53 @@ def _no_head(magic: bytes) -> str:
 
 
 def _resume(view: memoryview, broken: int) -> int:
-    """Where to go on after a broken frame; the end of the buffer if nowhere."""
+    """Where to go on after a broken frame; the end of the buffer if nowhere.
+
+    Either at the place that the broken frame's length tells, or, if the trailer tells how far
+    frames reach, at the first that is found. Nearer is better: the length may be what is broken.
+    """
     size = len(view)
     footer = read_trailer(view)
-    if size - broken >= HEAD_SIZE:
-        end = broken + HEAD_SIZE + int(_HEAD.unpack_from(view, broken)[4])
-        after = end + -end % ALIGN
-        if after < size and not isinstance(frame_at(view, after), str):
-            return after
-    if footer is None or not broken < footer < size:
-        return size
+    sealed = (
+        footer is not None and broken < footer < size and _next(view, footer) == size - TRAILER_SIZE
+    )
+    goal = footer if footer is not None and sealed else size
     dead: set[int] = set()
-    for match in _BEGIN.finditer(view, broken + 1):
-        if match.start() % ALIGN == 0 and _leads_to(view, match.start(), footer, dead):
-            return match.start()
-    return size
+    told = _next(view, broken, b"")
+    after = told if told is not None and _leads_to(view, told, goal, dead) else size
+    if sealed:
+        for match in _BEGIN.finditer(view, broken + 1, after):
+            if match.start() % ALIGN == 0 and _leads_to(view, match.start(), goal, dead):
+                return match.start()
+    return after
 
 
-def _leads_to(view: memoryview, start: int, footer: int, dead: set[int]) -> bool:
-    """Tell whether whole frames follow each other from `start` up to the one at `footer`."""
+def _next(view: memoryview, start: int, magic: bytes = _MAGIC) -> int | None:
+    """Where the head at `start` says that the next frame begins; None if it is no head."""
+    size = len(view)
+    if size - start < HEAD_SIZE or view[start : start + len(magic)] != magic:
+        return None
+    end = start + HEAD_SIZE + int(_HEAD.unpack_from(view, start)[4])
+    after = end + -end % ALIGN
+    return after if after <= size else None
+
+
+def _leads_to(view: memoryview, start: int, goal: int, dead: set[int]) -> bool:
+    """Tell whether a whole frame begins at `start`, and one head leads on to another up to `goal`.
+
+    Frames inside of a result never do: what follows them is no head. Places from which the goal
+    was not reached are added to `dead`.
+    """
+    if start > goal or isinstance(frame_at(view, start), str):
+        return False
     seen = []
-    while start <= footer and start not in dead:
-        found = frame_at(view, start)
-        if isinstance(found, str):
-            break
-        if start == footer:
-            return True
-        seen.append(start)
-        start = found[2]
-    dead.update(seen)
-    return False
+    here: int | None = start
+    while here is not None and here < goal and here not in dead:
+        seen.append(here)
+        here = _next(view, here)
+    if here != goal:
+        dead.update(seen)
+    return here == goal
 
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:
