@@ -133,6 +133,7 @@ class Crop(Tended):
         """
         folder = find_crop(None if crop is None else os.fspath(crop))
         found = cls(name=name_of(folder), parent_dir=os.path.dirname(folder), **options)
+        found._root = folder  # which may go by another name, as a link does
         found._manifest()
         return found
 
@@ -263,6 +264,7 @@ class Crop(Tended):
         max_memory: int | None = None,
         num_threads: int | None = None,
         mpi: bool | None = None,
+        executor: Any = None,
     ) -> GrowReport:
         """Compute batches, here and now.
 
@@ -301,6 +303,10 @@ class Crop(Tended):
             Whether all ranks of an ``mpiexec`` compute each case together, rank 0
             alone writing. By default if the function uses mpi4py; otherwise each rank
             is a worker of its own.
+        executor : str or pool, optional
+            Grow by the workers of a pool: what has ``submit`` or ``apply_async``, or by
+            name: "loky", "threads", "processes", "dask", "ray", "mpi", "joblib". They must
+            see the crop's folder. A pool that is given stays open.
 
         Returns
         -------
@@ -332,7 +338,12 @@ class Crop(Tended):
         )
         manifest, ledger = self._open()
         with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
-            report = employ(manifest, ledger, terms, bar)
+            if executor is None:
+                report = employ(manifest, ledger, terms, bar)
+            else:
+                from cropfit.engines.executors import employ_pool
+
+                report = employ_pool(manifest, ledger, terms, executor, bar)
         return GrowReport() if report is None else conclude(report, self._root, self._say)
 
     def grow_missing(self, **options: Any) -> GrowReport:

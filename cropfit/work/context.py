@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -101,19 +102,18 @@ class Case:
 
 
 def current_case() -> Case:
-    """The case that is being computed.
+    """The case that is being computed by this thread.
 
     Outside of a worker it is a case 0 of its own, so that a function which asks
     can be called by hand too.
     """
-    return _current or _by_hand
+    return getattr(_here, "case", None) or _by_hand
 
 
 def enter(case: Case | None) -> None:
-    """Make `case` the current one of this process; None when the work ends."""
-    global _current
-    _current = case
+    """Make `case` the current one of this thread; None when the work ends."""
+    _here.case = case
 
 
 _by_hand = Case()
-_current: Case | None = None
+_here = threading.local()

@@ -24,6 +24,7 @@ from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.disk.owner import Owner
 from cropfit.disk.publish import clock
+from cropfit.errors import CropError
 from cropfit.work import context
 from cropfit.work.batch import BatchRun, Leave, LostClaim, Policy
 from cropfit.work.failures import Failure
@@ -59,7 +60,7 @@ class GrowReport:
     failures : list of dict
         Cases that failed: arguments, error, traceback.
     reason : str
-        Why it ended: "done", or "time", "stop", "error", "max_fails", "gone",
+        Why it ended: "done", or "time", "stop", "error", "max_fails", "gone", "turn",
         "SIGINT", "SIGTERM".
     notes : list of str
         What else is worth knowing, a sentence each.
@@ -114,6 +115,11 @@ class Worker:
         Told after each batch that ended: its number and state.
     spread : callable, optional
         Makes the function compute on several ranks; see `cropfit.work.mpi`.
+    turn : float
+        Seconds after which no other batch is claimed.
+    stop_sign : str
+        Name of a file in the crop's folder that asks this worker to leave, as the
+        one that `Crop.stop` puts up asks all.
     """
 
     def __init__(
@@ -125,6 +131,8 @@ class Worker:
         announce: Callable[[int, int], None] | None = None,
         progress: Callable[[int, str], None] | None = None,
         spread: Callable[[Call, context.Case], Call] | None = None,
+        turn: float = math.inf,
+        stop_sign: str = STOP,
     ) -> None:
         self.manifest = read_manifest(root)
         self.owner = Owner.here()
@@ -142,6 +150,8 @@ class Worker:
         self._longest = self._known_longest() if deadline < math.inf else 0.0
         self._function_file = self._look_at_function()
         self._spread = spread
+        self._turn = turn
+        self._stop_signs = {STOP, stop_sign}
         self._work: Call | None = None
         self._case = context.Case(int(self.manifest.data["seed"]), deadline, self._asked_to_stop)
 
@@ -169,16 +179,23 @@ class Worker:
         try:
             with self._interrupts:
                 work()
+                self._interrupts.check()  # one that came while the last books were kept
         except Leave as leave:
             self.report.reason = leave.reason
             self.report.notes.append(f"Left: {leave}.")
         except Interrupted as interrupted:
             self.report.reason = "SIGINT" if interrupted.number == 2 else "SIGTERM"
         except FileNotFoundError:
-            if os.path.isdir(self.manifest.layout.root):
+            if self._is_there():
                 raise
             self.report.reason = "gone"
             self.report.notes.append(f"{self.manifest.layout.root} was deleted meanwhile.")
+        except OSError as error:
+            raise CropError(
+                f"{self.manifest.layout.root} cannot be grown: {error.strerror or error} "
+                f"({error.filename or 'no file named'}). What is finished is kept; when this is "
+                "put right, grow again."
+            ) from error
         finally:
             context.enter(None)
             self._heart.close()
@@ -211,6 +228,8 @@ class Worker:
         """Grow what can be had of a listing; what was skipped comes with the next one."""
         at = 0
         while at < len(batches):
+            if time.monotonic() - self._begun > self._turn:
+                raise Leave("turn", "its turn is over")
             claim = self.ledger.claim(batches[at])
             if claim:
                 self._grow(claim)
@@ -249,19 +268,22 @@ class Worker:
 
     def _grow(self, claim: Claim) -> None:
         self._claim = claim
-        self._heart.watch(claim.path)
         run = None
         try:
+            self._heart.watch(claim.path)
             self._may_start(0.0)
             run = self._prepare(claim)
             whole = run.run()
+            arrived = self.ledger.finish(claim) if whole else self.ledger.fail(claim)
         except LostClaim:
             self._note_loss(claim)
-        except BaseException:
-            self._let_go(claim)
-            raise
+        except BaseException as error:
+            ours = self._let_go(claim)
+            if ours or not isinstance(error, OSError) or not self._is_there():
+                raise
+            self._note_loss(claim)  # that is why its folder could not be written to
         else:
-            self._publish(claim, whole)
+            self._conclude(claim, whole, arrived)
         finally:
             self._claim = None
             if run:
@@ -300,8 +322,10 @@ class Worker:
             "job": job_id(),
         }
 
-    def _publish(self, claim: Claim, whole: bool) -> None:
-        arrived = self.ledger.finish(claim) if whole else self.ledger.fail(claim)
+    def _is_there(self) -> bool:
+        return os.path.isdir(self.manifest.layout.root)
+
+    def _conclude(self, claim: Claim, whole: bool, arrived: bool) -> None:
         if not arrived:
             self._note_loss(claim)
             return
@@ -314,12 +338,16 @@ class Worker:
             "computed of it is discarded."
         )
 
-    def _let_go(self, claim: Claim) -> None:
-        """Give the batch back; whatever made us leave matters more than an error here."""
+    def _let_go(self, claim: Claim) -> bool:
+        """Give the batch back; False if it is not ours any more.
+
+        Whatever made us leave matters more than an error here.
+        """
         try:
-            self.ledger.release(claim)
+            return self.ledger.release(claim)
         except OSError as error:
             self.report.notes.append(f"Batch {claim.batch} could not be given back: {error}.")
+            return True
 
     def _load(self) -> Call:
         """The function with its constants and resources, loaded once."""
@@ -376,7 +404,7 @@ class Worker:
         """
         layout = self.manifest.layout
         with os.scandir(layout.root) as entries:
-            signs = [entry for entry in entries if entry.name == STOP]
+            signs = [entry for entry in entries if entry.name in self._stop_signs]
         if not signs:
             return False
         begun = clock(layout.root) - (time.monotonic() - self._begun)

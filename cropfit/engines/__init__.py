@@ -1,0 +1,1 @@
+"""Where it happens: pools and clusters that exist already."""

@@ -1,0 +1,289 @@
+"""Any pool of workers grows a crop.
+
+    this process ──a few tasks──▶ pool ──▶ its workers claim from the crop's folder
+                 ◀──reports──────
+
+A task is a worker's turn: it claims batches for a while and reports. So tasks in
+flight are as many as there are workers, not batches, and a worker that comes
+late or dies early costs nobody anything.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from cropfit.disk.ledger import Ledger
+from cropfit.disk.manifest import Manifest
+from cropfit.engines.pools import Future, Pool, adapt, named
+from cropfit.errors import CropError, DesignError
+from cropfit.work.batch import Policy
+from cropfit.work.employ import Progress, Terms
+from cropfit.work.grow import GrowReport, Worker
+from cropfit.work.limits import cap_threads, find_deadline
+
+TURN = 10.0  # seconds after which a worker reports and is given another turn
+POLL = 0.02
+LOOK_EVERY = 1.0  # seconds between two looks whether anybody works at all
+MOST_IDLE = 3  # looks in a row without that, until turns count as lost
+MOST_DEATHS = 5  # turns that the pool may lose in a row without anything being grown
+GRACE = 30.0  # seconds that workers have to leave after Ctrl-C
+ENDS = ("error", "max_fails", "time", "stop", "gone")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A worker's turn, as it travels to the pool; calling it takes it."""
+
+    root: str
+    batches: tuple[int, ...] | None
+    policy: Policy
+    deadline: float
+    steal: bool
+    threads: int | None
+    stop_sign: str
+
+    def __call__(self) -> dict[str, Any]:
+        """Grow for a while; what was done, as plain data."""
+        cap_threads(self.threads, os.environ)
+        worker = Worker(
+            self.root, self.policy, deadline=self.deadline, turn=TURN, stop_sign=self.stop_sign
+        )
+        if self.batches is None:
+            return asdict(worker.grow_left())
+        return asdict(worker.grow_these(self.batches, steal=self.steal))
+
+
+class _BrokenPool(Exception):
+    """The pool takes no more work; its cause tells why."""
+
+
+class Employer:
+    """Gives turns to the workers of a pool until a crop is grown.
+
+    Parameters
+    ----------
+    manifest, ledger
+        The crop.
+    executor
+        A pool, or the name of one.
+    policy : Policy
+        What to do about failures.
+    batches : list of int, optional
+        Which to grow; whatever is left by default.
+    num_workers : int, optional
+        How many turns at a time; by default as many as the pool has workers.
+    deadline : float
+        Seconds since the epoch.
+    steal : bool
+        Take named batches from live workers.
+    num_threads : int, optional
+        Thread cap of the workers, for libraries that they load later.
+    progress : callable
+        Told after every turn.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        ledger: Ledger,
+        executor: Any,
+        policy: Policy,
+        *,
+        batches: list[int] | None,
+        num_workers: int | None,
+        deadline: float = math.inf,
+        steal: bool = False,
+        num_threads: int | None = None,
+        progress: Progress,
+    ) -> None:
+        self.manifest = manifest
+        self.ledger = ledger
+        self.executor = executor
+        self.num_workers = num_workers
+        self.progress = progress
+        self.report = GrowReport()
+        self._todo = None if batches is None else list(batches)
+        self._turn = Turn(
+            manifest.layout.root,
+            None,
+            policy,
+            deadline,
+            steal,
+            num_threads,
+            f"stop.{ledger.owner.token}",
+        )
+        self._running: list[tuple[Future, tuple[int, ...] | None]] = []
+        self._lost = 0
+
+    def run(self) -> GrowReport:
+        """Give turns until nothing is left that the pool could do.
+
+        Raises
+        ------
+        CropError
+            The pool is broken, or loses every turn; the crop is sound.
+        KeyboardInterrupt
+            The workers were asked to leave after the case in hand.
+        """
+        while True:
+            try:
+                with self._pool() as pool:
+                    self._employ(pool)
+                return self.report
+            except _BrokenPool as broken:
+                # One of ours is made anew: loky ends all its workers when one dies.
+                if not isinstance(self.executor, str) or self._lost > MOST_DEATHS:
+                    raise self._told(broken.__cause__) from broken.__cause__
+                self._running.clear()
+
+    def _employ(self, pool: Pool) -> None:
+        try:
+            while True:
+                self._fill(pool)
+                if not self._running:
+                    return
+                self._collect()
+        except KeyboardInterrupt:
+            self._dismiss()
+            raise
+
+    def _pool(self) -> AbstractContextManager[Pool]:
+        if isinstance(self.executor, str):
+            return named(self.executor, self.num_workers)
+        return nullcontext(adapt(self.executor, self.num_workers))
+
+    def _fill(self, pool: Pool) -> None:
+        """As many turns as there are workers, while there is work."""
+        while len(self._running) < pool.size and self.report.reason not in ENDS:
+            batches = self._next(pool.size)
+            if batches == () or (batches is None and not self._work_left()):
+                return
+            try:
+                future = pool.submit(replace(self._turn, batches=batches))
+            except Exception as error:
+                self._return(batches)
+                self._lost += 1
+                raise _BrokenPool from error
+            self._running.append((future, batches))
+
+    def _next(self, size: int) -> tuple[int, ...] | None:
+        """The batches of the next turn; None where every turn claims for itself."""
+        if self._todo is None:
+            return None
+        share = max(1, len(self._todo) // (4 * size))
+        batches, self._todo = tuple(self._todo[:share]), self._todo[share:]
+        return batches
+
+    def _work_left(self) -> bool:
+        """Whether another turn would find more than those that are running do."""
+        sown = self.ledger.counts()["sown"]
+        if sown:
+            return len(self._running) < sown
+        return not self._running and any(held.dead for held in self.ledger.held())
+
+    def _collect(self) -> None:
+        """Wait for a turn to end, and count what it did."""
+        idle, look = 0, time.monotonic() + LOOK_EVERY
+        while not (ended := [entry for entry in self._running if entry[0].done()]):
+            time.sleep(POLL)
+            if time.monotonic() > look:
+                look = time.monotonic() + LOOK_EVERY
+                idle = idle + 1 if self._nobody_works() else 0
+                if idle == MOST_IDLE:
+                    self._give_up()
+                    return
+        for entry in ended:
+            self._running.remove(entry)
+            future, batches = entry
+            try:
+                told = future.result()
+            except Exception as error:
+                self._after_loss(batches, error)
+                continue
+            for each in told if isinstance(told, list) else [told]:
+                self._count(GrowReport(**each))
+
+    def _nobody_works(self) -> bool:
+        """Whether no batch is being grown by a worker that is alive."""
+        return all(held.dead for held in self.ledger.held())
+
+    def _give_up(self) -> None:
+        """Forget turns that will never end: some pools do not notice a killed worker."""
+        lost, self._running = self._running, []
+        for _, batches in lost:
+            there = set(self.ledger.numbers("grown")) | set(self.ledger.numbers("failed"))
+            rest = tuple(batch for batch in batches or () if batch not in there)
+            error = CropError("its workers vanished")
+            self._after_loss(rest or None, error)
+
+    def _count(self, report: GrowReport) -> None:
+        if report.grown or report.failed:
+            self._lost = 0
+        if report.reason in ("turn", "done"):
+            report.reason, report.notes = "done", []  # that others grow too is no news here
+        self.report.add(report)
+        for batch in report.grown:
+            self.progress(batch, "grown")
+
+    def _after_loss(self, batches: tuple[int, ...] | None, error: Exception) -> None:
+        """The pool lost a turn, as when its process was killed: the crop has what was finished."""
+        self._lost += 1
+        self._return(batches)
+        if self._lost > MOST_DEATHS:
+            raise _BrokenPool from error
+
+    def _return(self, batches: tuple[int, ...] | None) -> None:
+        if batches and self._todo is not None:
+            self._todo = [*batches, *self._todo]
+
+    def _told(self, error: BaseException | None) -> CropError:
+        return CropError(
+            f"{self.manifest.layout.root}: the executor takes no more work "
+            f"({type(error).__name__}: {error}). What was finished is kept; grow the rest with "
+            f"another one, or with 'cropfit grow {self.manifest.name}'."
+        )
+
+    def _dismiss(self) -> None:
+        """Ask the workers of this call, and no others, to leave after their case."""
+        sign = f"{self.manifest.layout.root}/{self._turn.stop_sign}"
+        with open(sign, "w"):
+            pass
+        end = time.monotonic() + GRACE
+        for future, _ in self._running:
+            if hasattr(future, "cancel") and future.cancel():
+                continue
+            while not future.done() and time.monotonic() < end:
+                time.sleep(POLL)
+        with suppress(OSError):
+            os.unlink(sign)
+
+
+def employ_pool(
+    manifest: Manifest, ledger: Ledger, terms: Terms, executor: Any, progress: Progress
+) -> GrowReport:
+    """Grow on `terms` by the workers of a pool.
+
+    Raises
+    ------
+    DesignError
+        The terms are for processes of our own, or `executor` is no pool.
+    """
+    if terms.fresh or terms.wait or terms.mpi:
+        raise DesignError("fresh=, wait= and mpi= are not for an executor's workers.")
+    return Employer(
+        manifest,
+        ledger,
+        executor,
+        terms.policy(manifest),
+        batches=terms.wanted(manifest),
+        num_workers=terms.num_workers,
+        deadline=find_deadline(terms.walltime, terms.deadline),
+        steal=terms.steal,
+        num_threads=terms.num_threads,
+        progress=progress,
+    ).run()
