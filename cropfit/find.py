@@ -63,3 +63,13 @@ def crops_in(folder: str) -> dict[str, str]:
     return {
         name[len(PREFIX) :]: f"{folder}/{name}" for name in names if is_crop(f"{folder}/{name}")
     }
+
+
+def crops_below(folder: str) -> list[str]:
+    """Folders of all crops in `folder` and in the folders below that are not hidden."""
+    found = []
+    for place, folders, _ in os.walk(folder):
+        here = sorted(f"{place}/{name}" for name in folders if name.startswith(PREFIX))
+        found += [crop for crop in here if is_crop(crop)]
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    return found

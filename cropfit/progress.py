@@ -41,6 +41,13 @@ class Bar:
             self._next = time.monotonic() + REFRESH
             self.update_to(self._ledger.counts()["grown"])
 
+    def say(self, text: str) -> None:
+        """Print a line to where messages go, above the bar."""
+        if self._bar is None:
+            print(text, file=sys.stderr, flush=True)
+        else:
+            self._bar.write(text, file=sys.stderr)
+
     def update_to(self, done: int) -> None:
         """Show that `done` batches are done."""
         if self._bar is not None:

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Batches = int | Iterable[int] | None
 
 
+def open_crop(root: str) -> tuple[Manifest, Ledger]:
+    """What was sown in the folder `root`, and the states of its batches."""
+    manifest = read_manifest(root)
+    return manifest, Ledger(manifest.layout, Owner.here(), float(manifest.data["lease"]))
+
+
 class Tended:
     """One crop, as far as its folder alone is needed; `cropfit.Crop` adds sowing and growing.
 
@@ -46,8 +52,7 @@ class Tended:
         return read_manifest(self._root)
 
     def _open(self) -> tuple[Manifest, Ledger]:
-        manifest = self._manifest()
-        return manifest, Ledger(manifest.layout, Owner.here(), float(manifest.data["lease"]))
+        return open_crop(self._root)
 
     def _say(self, text: str) -> None:
         if self.verbosity:

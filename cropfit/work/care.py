@@ -148,13 +148,17 @@ def errors(manifest: Manifest, ledger: Ledger) -> list[Failure]:
     """Every failure of every failed batch, in the order of the cases."""
     found = []
     for batch in ledger.numbers("failed"):
-        path = f"{manifest.layout.batch('failed', batch)}/{ERRORS}"
-        try:
-            with open(path, encoding="utf-8") as file:
-                found += [json.loads(line) for line in file]
-        except (FileNotFoundError, ValueError):
-            continue  # it is being retried, or was edited by hand
+        found += errors_of(manifest, batch)
     return sorted(found, key=lambda failure: failure["case"])
+
+
+def errors_of(manifest: Manifest, batch: int) -> list[Failure]:
+    """The failures of one failed batch; none if it is being retried, or was edited by hand."""
+    try:
+        with open(f"{manifest.layout.batch('failed', batch)}/{ERRORS}", encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+    except (FileNotFoundError, ValueError):
+        return []
 
 
 def chosen(ledger: Ledger, state: str, batches: int | Iterable[int] | None) -> list[int]:
@@ -224,16 +228,18 @@ def clean(manifest: Manifest, ledger: Ledger) -> dict[str, int]:
 
 
 def _sweep_inside(root: str, ledger: Ledger) -> int:
-    """Remove drafts in the crop's own folder that are a lease old."""
+    old = old_drafts(root, ledger)
+    for path in old:
+        os.unlink(path)
+    return len(old)
+
+
+def old_drafts(root: str, ledger: Ledger) -> list[str]:
+    """Drafts in the crop's own folder that are a lease old."""
     now = publish.clock(root)
-    removed = 0
     with os.scandir(root) as entries:
-        for entry in entries:
-            is_draft = entry.is_file() and entry.name.endswith(publish.DRAFT)
-            if is_draft and now - entry.stat().st_mtime > ledger.lease:
-                os.unlink(entry.path)
-                removed += 1
-    return removed
+        drafts = [e for e in entries if e.is_file() and e.name.endswith(publish.DRAFT)]
+        return [e.path for e in drafts if now - e.stat().st_mtime > ledger.lease]
 
 
 def check_bad(manifest: Manifest, ledger: Ledger, repair: bool = True) -> dict[int, str]:

@@ -11,6 +11,7 @@ import errno
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from cropfit.batching import Sown
@@ -113,6 +114,17 @@ def _find_former(root: str, request: Request, owner: Owner, *, replaced: bool) -
 def sweep(parent: str, owner: Owner) -> int:
     """Remove what sowers and reapers that were killed left in `parent`; counts it."""
     removed = 0
+    for path in abandoned(parent, owner):
+        removed += 1
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            os.unlink(path)
+    return removed
+
+
+def abandoned(parent: str, owner: Owner) -> Iterator[str]:
+    """Drafts and trash in `parent` whose process is gone or, on another host, a day old."""
     for path, marked in publish.leftovers(parent):
         pid_and_token = marked.rsplit(".", 2)
         other = Owner.parse(".".join([owner.host, *pid_and_token[1:]]))
@@ -120,12 +132,7 @@ def sweep(parent: str, owner: Owner) -> int:
         alive = other.is_alive() if other and same_host else None
         if alive or (alive is None and time.time() - os.lstat(path).st_mtime < 86400):
             continue
-        removed += 1
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            os.unlink(path)
-    return removed
+        yield path
 
 
 def _check_parent(parent: str) -> None:
