@@ -19,7 +19,8 @@ from cropfit.disk.manifest import Manifest
 from cropfit.work.book import Book
 from cropfit.work.context import Case
 from cropfit.work.failures import Failure, describe, died
-from cropfit.work.interrupts import Interrupted, Interrupts
+from cropfit.work.interrupts import Interrupts
+from cropfit.work.snapshot import CONSTANT, snapshot
 
 FLUSH_AFTER = 0.001  # seconds of computing that a kill may cost, beside the case in hand
 
@@ -124,6 +125,7 @@ class BatchRun:
         self._results: list[Any] = []
         self._took = 0.0
         self._longest = 0.0
+        self._scratch = False
 
     def run(self) -> bool:
         """Compute what is left and make the book whole.
@@ -145,7 +147,7 @@ class BatchRun:
             left = self._left()
             self._grow(left)
             self.flush()
-            self.book.seal(self._took, self._longest, scratch=bool(self.case.checkpoints))
+            self.book.seal(self._took, self._longest, scratch=self._scratch)
         except BaseException:
             self._save()
             raise
@@ -178,7 +180,8 @@ class BatchRun:
                     f"{attempt} workers died in this case without a word (the last was "
                     f"{mark.removeprefix('death.')})."
                 )
-                self._record(offset, {**died(message), "attempt": attempt, "final": last})
+                told = {"death": mark, "attempt": attempt, "final": last}
+                self._record(offset, {**died(message), **told})
         self.book.forget_deaths()
 
     # -- the loop ------------------------------------------------------------------
@@ -214,6 +217,12 @@ class BatchRun:
                 case.index = first + index
                 result = call(**row)
                 now = perf_counter()
+                if type(result) not in CONSTANT:
+                    frozen = snapshot(result)
+                    if frozen is None:
+                        due = now  # write it before the function can change it
+                    else:
+                        result = frozen
                 results.append(result)
                 seconds.append(now - then)
                 offsets.append(offset)
@@ -225,6 +234,8 @@ class BatchRun:
         except BaseException as error:
             raised = error
         self.interrupts.armed = False
+        if self.interrupts.sprung and not isinstance(raised, KeyboardInterrupt):
+            self._drop()
         if raised is not None:
             self._failed(raised, offset, row, perf_counter() - then)
         elif more:
@@ -247,16 +258,25 @@ class BatchRun:
                 self._call_one(offset, row, then)
             except BaseException as error:
                 self._failed(error, offset, row, perf_counter() - then)
+            else:
+                self.flush()  # out here: a full disk is not the case's own failure
             self.case.attempt = 1
 
     def _call_one(self, offset: int, row: dict[str, Any], then: float) -> None:
         self.interrupts.armed = True
         result = self._call(**row)
         self.interrupts.armed = False
+        if self.interrupts.sprung:
+            self._drop()
         self._results.append(result)
         self._seconds.append(perf_counter() - then)
         self._offsets.append(offset)
-        self.flush()
+
+    def _drop(self) -> None:
+        """Leave at once: a signal was raised in the function, which may have swallowed it."""
+        for waiting in (self._results, self._seconds, self._offsets):
+            waiting.clear()
+        self.interrupts.check()
 
     def flush(self) -> None:
         """Write the results that wait; one that cannot be written is its case's failure."""
@@ -272,6 +292,7 @@ class BatchRun:
         self._longest = max(self._longest, *seconds)
         refused = self.book.add_results(offsets, seconds, results)
         if self.case.checkpoints:
+            self._scratch = True
             for offset in offsets:
                 self.case.drop_checkpoint(self.sown.first_case + int(self.flat[offset]))
         for offset, error in refused:
@@ -282,8 +303,10 @@ class BatchRun:
     def _failed(self, error: BaseException, offset: int, row: dict[str, Any], took: float) -> None:
         """Record a case that raised, or try it again; pass on what is not the case's own."""
         self.interrupts.armed = False
-        if isinstance(error, (Interrupted, KeyboardInterrupt)) or offset < 0:
+        if isinstance(error, KeyboardInterrupt) or offset < 0:
             raise error
+        if self.interrupts.sprung:
+            self._drop()
         if isinstance(error, OSError) and not row:
             raise error  # the disk, not the function
         self.flush()
@@ -301,12 +324,14 @@ class BatchRun:
             then = perf_counter()
             try:
                 self._call_one(offset, row, then)
-                return
-            except (Interrupted, KeyboardInterrupt):
+            except KeyboardInterrupt:
                 raise
             except BaseException as once_more:
                 self.interrupts.armed = False
                 error, took = once_more, perf_counter() - then
+            else:
+                self.flush()
+                return
             finally:
                 self.case.attempt = 1
 

@@ -6,6 +6,7 @@ its books they wait until it has written them.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -32,10 +33,15 @@ class Interrupts:
     ----------
     armed : bool
         True while the user's function may be interrupted.
+    sprung : bool
+        Whether it was. If it then returned all the same, what it returned is not
+        to be trusted: many a solver takes Ctrl-C as leave to give what it has.
     """
 
     def __init__(self) -> None:
         self.armed = False
+        self.sprung = False
+        self._pid = os.getpid()
         self._pending = 0
         self._former: dict[int, Any] = {}
 
@@ -57,13 +63,20 @@ class Interrupts:
         self._former.clear()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._pid:  # a process that the user's function forked
+            signal.signal(number, self._former.get(number) or signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         self._pending = number
         if self.armed:
-            self.check()
+            self.sprung = True
+            self._raise()
 
     def check(self) -> None:
-        """Raise `Interrupted` if a signal has come."""
+        """Raise `Interrupted` if a signal has come, even if the function took it for its own."""
         if self._pending:
-            self.armed = False
-            number, self._pending = self._pending, 0
-            raise Interrupted(number)
+            self._raise()
+
+    def _raise(self) -> None:
+        self.armed = False
+        raise Interrupted(self._pending)
