@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cropfit.disk.layout import CROP_JSON, PREFIX, folder_of
+from cropfit.disk.publish import mark_of
 from cropfit.errors import NotFoundError
 
 
@@ -60,6 +61,7 @@ def crops_in(folder: str) -> dict[str, str]:
     """Name → folder of the crops that stand directly in `folder`."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.name.startswith(PREFIX)]
+    names = [name for name in names if not mark_of(name)]  # being sown, or deleted
     return {
         name[len(PREFIX) :]: f"{folder}/{name}" for name in names if is_crop(f"{folder}/{name}")
     }

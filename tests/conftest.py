@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +42,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"CROPFIT_REQUIRE_TOOLS=1, but {'; '.join(reasons)}", pytrace=False)
         if reasons:
             pytest.skip("; ".join(reasons))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -21,6 +21,7 @@ from cropfit.disk.publish import check_own, write_whole
 from cropfit.errors import DamagedError, FunctionError
 
 FUNCTION, CONSTANTS, RESOURCES = 10, 11, 12
+_PARTS = {FUNCTION, CONSTANTS, RESOURCES}
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,20 @@ def read_work(path: str, sower: Mapping[str, Any]) -> Work:
     return Work(loaded[FUNCTION], loaded[CONSTANTS], loaded[RESOURCES])
 
 
+def is_whole(path: str) -> bool:
+    """Whether everything in a ``function.pkl`` is as it was written."""
+    try:
+        with open(path, "rb") as file:
+            return dict(frames.iter_frames(file.read())).keys() >= _PARTS
+    except OSError:
+        return False
+
+
 def _load(path: str, kinds: tuple[int, ...], versions: str) -> dict[int, Any]:
     check_own(path)
     with open(path, "rb") as file:
         found = dict(frames.iter_frames(file.read()))
-    if not {FUNCTION, CONSTANTS, RESOURCES} <= found.keys():
+    if not found.keys() >= _PARTS:
         raise DamagedError(
             f"{path} is torn or altered: its checksums do not match. Sow again with the same "
             "arguments; results that are there are kept."

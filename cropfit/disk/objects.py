@@ -12,11 +12,11 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk import frames
+from cropfit.disk.pickles import dumps, fingerprint
 from cropfit.disk.publish import check_own
 from cropfit.errors import DamagedError, DesignError
 
@@ -32,23 +32,12 @@ def pickle_object(value: Any, axis: str, label: Any) -> bytes:
         It cannot be pickled; names axis and label.
     """
     try:
-        return pickle.dumps(value, protocol=5)
-    except Exception:
-        pass  # a class or function of the notebook: by value
-    try:
-        return bytes(cloudpickle.dumps(value, protocol=5))
+        return dumps(value)
     except Exception as error:
         raise DesignError(
             f"{axis!r}: the object labelled {label!r} cannot be pickled "
             f"({type(error).__name__}: {error}), so no worker could read it."
         ) from error
-
-
-def digest(data: bytes) -> str:
-    """Short fingerprint of `data`, as hex."""
-    import hashlib  # the sower's need, not the worker's
-
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
 
 
 class ObjectWriter:
@@ -82,7 +71,7 @@ class ObjectWriter:
             self._handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         for label, value in zip(labels, values, strict=True):
             data = pickle_object(value, axis, label)
-            digests.append(digest(data))
+            digests.append(fingerprint(value, data))
             for part in frames.write_frame(OBJECT, data):
                 view = memoryview(part)
                 self._size += len(view)

@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
+from cropfit.disk.owner import Owner
 from cropfit.errors import ForeignFileError
 
 DRAFT = ".draft"
@@ -86,10 +87,20 @@ def leftovers(parent: str) -> Iterator[tuple[str, str]]:
     """Drafts and trash in `parent` that belong to crops: (path, owner as text)."""
     with os.scandir(parent) as entries:
         for entry in entries:
-            for ending in (DRAFT, TRASH):
-                if entry.name.startswith(".") and entry.name.endswith(ending):
-                    marked = entry.name[: -len(ending)]
-                    yield entry.path, marked
+            if marked := mark_of(entry.name):
+                yield entry.path, marked
+
+
+def mark_of(name: str) -> str | None:
+    """What stands before the ending of a draft's or trash's name; None for any other name.
+
+    Anybody may have a ``.notes.draft``: only one that names an owner is ours.
+    """
+    for ending in (DRAFT, TRASH):
+        marked = name[: -len(ending)]
+        if name.startswith(".") and name.endswith(ending) and Owner.parse(marked):
+            return marked
+    return None
 
 
 def check_own(path: str) -> None:

@@ -11,13 +11,15 @@ import platform
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
 
 from cropfit._version import __version__
-from cropfit.disk.functions import name_of
+from cropfit.disk.functions import Work, name_of
+from cropfit.disk.pickles import fingerprint
 
 GIT_PATIENCE = 5.0  # seconds; a repository on a slow disk must not hold up the sowing
 
@@ -39,12 +41,14 @@ def gather(function: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
-def describe_function(function: Callable[..., Any], pickled: bytes) -> dict[str, str]:
-    """Qualified name, hash of the source, and hash of the pickle."""
+def describe_function(work: Work) -> dict[str, str]:
+    """Qualified name, hash of the source, and hash of all that a worker is given."""
+    parts = (work.function, dict(work.constants), dict(work.resources))
+    function, *others = map(fingerprint, parts)
     return {
-        "name": name_of(function),
-        "source": _source_hash(function) or _hash(pickled),
-        "hash": _hash(pickled),
+        "name": name_of(work.function),
+        "source": _source_hash(work.function) or function,
+        "hash": _hash("".join([function, *others]).encode()),
     }
 
 
@@ -83,12 +87,14 @@ def _packages(function: Callable[..., Any]) -> dict[str, str]:
 
 def _search_path() -> list[str]:
     """Folders from which this process imports, beyond what every Python has."""
-    own = tuple({os.path.realpath(p) for p in (sys.prefix, sys.base_prefix)})
-    folders = [os.path.abspath(entry) for entry in sys.path if entry is not None]
+    own = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    folders = [os.path.abspath(entry) for entry in sys.path]
     return [
         folder
         for folder in dict.fromkeys(folders)
-        if os.path.isdir(folder) and not os.path.realpath(folder).startswith(own)
+        if os.path.isdir(folder)
+        and not any(f"{os.path.realpath(folder)}/".startswith(f"{where}/") for where in own)
+        and not {"site-packages", "dist-packages"} & {*folder.split("/")}
     ]
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.attributes import to_plain
 from cropfit.batching import Batches, plan_batches
-from cropfit.disk.functions import name_of
-from cropfit.disk.objects import digest, pickle_object
+from cropfit.disk.functions import Work, name_of
+from cropfit.disk.objects import pickle_object
+from cropfit.disk.pickles import digest, fingerprint
 from cropfit.errors import DesignError
 from cropfit.grid import Axis, Grid
 from cropfit.outputs import Outputs
@@ -62,14 +61,22 @@ class Request:
     cost: Measure = None
     priority: Measure = None
 
+    def __post_init__(self) -> None:
+        for name in ("batchsize", "num_batches", "shuffle", "seed"):
+            value = getattr(self, name)
+            if isinstance(value, np.generic):  # crop.json holds plain numbers
+                object.__setattr__(self, name, value.item())
+
     def check(self) -> None:
         """Refuse what no worker could run.
 
         Raises
         ------
         DesignError
-            A name is given twice, or does not fit the function's signature.
+            A name is given twice or does not fit the function's signature, or the seed is none.
         """
+        if self.seed is not None and (type(self.seed) is not int or self.seed < 0):
+            raise DesignError(f"seed must be an int of at least 0, not {self.seed!r}")
         given = list(self.grid.names)
         for what, names in (("constants", self.constants), ("resources", self.resources)):
             both = [name for name in names if name in given]
@@ -82,18 +89,21 @@ class Request:
         self.outputs.check_against(self.grid.names)
         _check_signature(self.function, given)
 
-    def plan(self, seed: int, grid: Grid) -> Batches:
-        """Deal the cases of `grid` to batches."""
-        shuffled = self.shuffle is not False and self.shuffle is not None
+    @property
+    def work(self) -> Work:
+        """What workers call, and what they pass to every case."""
+        return Work(self.function, self.constants, self.resources)
+
+    def plan(self, seed: int, chosen: NDArray[np.intp] | None = None) -> Batches:
+        """Deal the cases to batches: all of them, or those at the flat indices `chosen`."""
+        shuffle = seed if self.shuffle is True else self.shuffle
         return plan_batches(
-            grid.size,
+            self.grid.size if chosen is None else len(chosen),
             self.batchsize,
             self.num_batches,
-            shuffle_seed=(seed if self.shuffle is True else int(self.shuffle))
-            if shuffled
-            else None,
-            costs=_measure("cost", self.cost, grid),
-            priorities=_measure("priority", self.priority, grid),
+            shuffle_seed=None if shuffle is False else shuffle,
+            costs=_measure("cost", self.cost, self.grid, chosen),
+            priorities=_measure("priority", self.priority, self.grid, chosen),
         )
 
     def fingerprint(self, digests: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
@@ -143,7 +153,7 @@ def object_digests(grid: Grid) -> dict[str, list[str]]:
     """Fingerprints of all objects of a grid, by axis; pickles each once."""
     return {
         name: [
-            digest(pickle_object(value, name, label))
+            fingerprint(value, pickle_object(value, name, label))
             for label, value in zip(axis.labels.tolist(), axis.values or (), strict=True)
         ]
         for name, axis in grid.axes.items()
@@ -179,19 +189,17 @@ def _shown(name: str, value: Any) -> dict[str, Any]:
         return {"shown": repr(value), "digest": json.dumps(plain)}
     if isinstance(value, np.ndarray) and value.dtype != object:
         return {"shown": f"array {value.shape} of {value.dtype}", "digest": array_digest(value)}
-    try:
-        data = pickle.dumps(value, protocol=5)
-    except Exception:
-        data = cloudpickle.dumps(value, protocol=5)
-    return {"shown": f"a {type(value).__name__}", "digest": digest(data)}
+    return {"shown": f"a {type(value).__name__}", "digest": fingerprint(value)}
 
 
 def _say(entry: Mapping[str, Any] | None) -> str:
     return "nothing" if entry is None else str(entry["shown"])
 
 
-def _measure(what: str, measure: Measure, grid: Grid) -> NDArray[np.float64] | None:
-    """Costs or priorities of all cases as numbers."""
+def _measure(
+    what: str, measure: Measure, grid: Grid, chosen: NDArray[np.intp] | None
+) -> NDArray[np.float64] | None:
+    """Costs or priorities of the chosen cases as numbers."""
     if measure is None:
         return None
     if callable(measure):
@@ -205,7 +213,7 @@ def _measure(what: str, measure: Measure, grid: Grid) -> NDArray[np.float64] | N
             f"{what} must be one finite number for each of the {grid.size} cases; got "
             f"{len(values)}, of which {int(np.isfinite(values).sum())} are finite."
         )
-    return values
+    return values if chosen is None else values[chosen]
 
 
 def _accepted(function: Callable[..., Any], names: Iterable[str]) -> list[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.batching import Sown
-from cropfit.disk.functions import write_work
+from cropfit.disk.functions import is_whole, write_work
 from cropfit.disk.layout import Layout
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import (
@@ -80,7 +81,7 @@ def mend(root: str, request: Request, owner: Owner) -> None:
     asked = {key: first["asked"][key] for key in ("batchsize", "num_batches")}
     if request.batchsize is None and request.num_batches is None:
         request = replace(request, **asked)
-    batches = request.plan(int(data["seed"]), request.grid)
+    batches = request.plan(int(data["seed"]))
     different = differences(first["wanted"], request.fingerprint())
     if more or different or dealt(batches) != first["dealt"]:
         raise DamagedError(
@@ -112,14 +113,14 @@ def _objects_are_whole(former: Manifest) -> bool:
 
 def _differences(former: Manifest, request: Request, digests: Mapping[str, list[str]]) -> list[str]:
     first = former.data["sowings"][0]
-    if len(former.sowings) > 1 and not _new_cases(former, request.grid, digests).any():
+    wanted = request.fingerprint(digests)
+    appended = len(former.sowings) > 1 and not _beyond_values(former, request, wanted)
+    if appended and not _new_cases(former, request.grid, digests).any():
         return []  # everything that is asked for stands in one sowing or another
-    found = differences(first["wanted"], request.fingerprint(digests))
-    if request.seed is not None and int(request.seed) != former.data["seed"]:
-        found.append(f"seed: {former.data['seed']} was sown, {request.seed} is given")
+    found = differences(first["wanted"], wanted) + _seeds(former, request)
     if found:
         return found
-    batches = request.plan(int(former.data["seed"]), request.grid)
+    batches = request.plan(int(former.data["seed"]))
     if dealt(batches) != first["dealt"]:
         was = {key: value for key, value in first["asked"].items() if value}
         found.append(
@@ -133,29 +134,21 @@ def _update_function(former: Manifest, request: Request, pickled: bytes, owner: 
     """The same design again: keep all results, and take the function as it is now."""
     layout = former.layout
     _repair(former, owner)
-    function = describe_function(request.function, pickled)
+    function = describe_function(request.work)
     counts = Ledger(layout, owner, float(former.data["lease"])).counts()
     grown = f"{counts['grown']} of {former.num_batches} batches grown"
     what = f"{layout.root} stands already, with {grown}"
-    if function == former.data["function"] and _holds(layout.function, pickled):
+    if function == former.data["function"] and is_whole(layout.function):
         return f"{what}; nothing was changed."
     write_work(layout.function, pickled, str(owner))
     write_manifest(layout, {**former.data, "function": function}, str(owner))
-    if function["source"] == former.data["function"]["source"]:
-        return f"{what}; they are kept."
+    same = function["source"] == former.data["function"]["source"]
+    changed = "What it closes over or its resources may have" if same else "Its body has"
     return (
-        f"{what}; they keep the results of the former function. Its body has changed: the other "
+        f"{what}; they keep the results of the former function. {changed} changed: the other "
         f"{former.num_batches - counts['grown']} will be grown with the new one. To compute all "
         "anew, sow with exists='replace'."
     )
-
-
-def _holds(path: str, content: bytes) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read() == content
-    except OSError:
-        return False
 
 
 def _repair(former: Manifest, owner: Owner) -> None:
@@ -180,7 +173,7 @@ def _append(
     owner: Owner,
 ) -> str:
     """Add the cases that are not there yet; numbers and seeds of the others stay."""
-    _check_appendable(former, request, digests)
+    _check_appendable(former, request, request.fingerprint(digests))
     new = _new_cases(former, request.grid, digests)
     if not new.any():
         return _update_function(former, request, pickled, owner)
@@ -188,7 +181,8 @@ def _append(
     last = former.sowings[-1]
     seed = int(former.data["seed"])
     first_batch = last.first_batch + last.batches.num_batches
-    sown = Sown(grid, request.plan(seed, grid), last.first_case + last.grid.size, first_batch)
+    batches = request.plan(seed, np.flatnonzero(new))
+    sown = Sown(grid, batches, last.first_case + last.grid.size, first_batch)
     layout, number = former.layout, len(former.sowings) + 1
     for path in (layout.cases(number), layout.objects(number)):
         if os.path.exists(path):
@@ -197,7 +191,7 @@ def _append(
     written = write_objects(layout.objects(number), grid, arrays)
     described = entry(request, sown, written, former.data["id"], seed, arrays)
     write_arrays(layout.cases(number), arrays)
-    function = describe_function(request.function, pickled)
+    function = describe_function(request.work)
     write_work(layout.function, pickled, str(owner))
     data = {
         **former.data,
@@ -212,21 +206,30 @@ def _append(
     )
 
 
-def _check_appendable(former: Manifest, request: Request, digests: Mapping[str, list[str]]) -> None:
+def _check_appendable(former: Manifest, request: Request, wanted: Mapping[str, Any]) -> None:
     """Only the values of parameters may differ."""
-    wanted = request.fingerprint(digests)
-    first = former.data["sowings"][0]["wanted"]
-    fixed = ("function", "outputs", "var_coords", "constants")
-    clash = differences(
-        {**first, "axes": {}, "blocks": []}, {**wanted, **{"axes": {}, "blocks": []}}
-    )
-    if request.seed is not None and int(request.seed) != former.data["seed"]:
-        clash.append(f"seed: {former.data['seed']} was sown, {request.seed} is given")
+    clash = _beyond_values(former, request, wanted)
     if clash:
         raise ExistsError(
-            f"{former.layout.root} cannot be appended to, because more than the values differ "
-            f"({', '.join(fixed)} and seed must stay):\n  - " + "\n  - ".join(clash)
+            f"{former.layout.root} cannot be appended to, because more than the values of its "
+            "parameters differs:\n  - " + "\n  - ".join(clash)
         )
+
+
+def _beyond_values(former: Manifest, request: Request, wanted: Mapping[str, Any]) -> list[str]:
+    """What differs from the first sowing, the values of parameters apart."""
+    first = former.data["sowings"][0]["wanted"]
+    apart: dict[str, Any] = {"axes": {}, "blocks": []}
+    found = differences({**first, **apart}, {**wanted, **apart})
+    if first["axes"].keys() != wanted["axes"].keys():
+        found.append(f"parameters: {list(first['axes'])} were sown, {list(wanted['axes'])} given")
+    return found + _seeds(former, request)
+
+
+def _seeds(former: Manifest, request: Request) -> list[str]:
+    if request.seed is None or request.seed == former.data["seed"]:
+        return []
+    return [f"seed: {former.data['seed']} was sown, {request.seed} is given"]
 
 
 def _new_cases(former: Manifest, grid: Grid, digests: Mapping[str, list[str]]) -> NDArray[np.bool_]:

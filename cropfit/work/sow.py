@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from cropfit.batching import Sown
 from cropfit.disk import publish
-from cropfit.disk.functions import Work, pickle_work, write_work
+from cropfit.disk.functions import pickle_work, write_work
 from cropfit.disk.layout import SHARDED_FROM, Layout, name_of
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import (
@@ -75,13 +75,20 @@ def sow(
         raise DesignError(f"exists is 'keep', 'replace' or 'append', not {exists!r}")
     request.check()
     _check_parent(os.path.dirname(root))
-    pickled = pickle_work(Work(request.function, request.constants, request.resources))
+    pickled = pickle_work(request.work)
     owner = Owner.here()
     sweep(os.path.dirname(root), owner)
     try:
-        former = _find_former(root, request, owner, replaced=exists == "replace")
-        if former is None or exists == "replace":
-            return _sow_new(root, request, pickled, owner, lease, max_deaths)
+        replaces = exists == "replace"
+        former = _find_former(root, request, owner, replaced=replaces)
+        if former is None or replaces:
+            try:
+                return _sow_new(root, request, pickled, owner, lease, max_deaths, replaces)
+            except ExistsError:
+                former = _find_former(root, request, owner, replaced=replaces)
+                if former is None or replaces:
+                    raise
+                # Somebody sowed at the same moment: who comes second compares.
         return sow_again(former, request, pickled, owner, append=exists == "append")
     except OSError as error:
         raise CropError(
@@ -146,10 +153,16 @@ def _check_parent(parent: str) -> None:
 
 
 def _sow_new(
-    root: str, request: Request, pickled: bytes, owner: Owner, lease: float, max_deaths: int
+    root: str,
+    request: Request,
+    pickled: bytes,
+    owner: Owner,
+    lease: float,
+    max_deaths: int,
+    replaces: bool,
 ) -> str:
     seed = int.from_bytes(os.urandom(6), "big") if request.seed is None else int(request.seed)
-    sown = Sown(request.grid, request.plan(seed, request.grid), 0, 1)
+    sown = Sown(request.grid, request.plan(seed), 0, 1)
     sharded = sown.batches.num_batches > SHARDED_FROM
     draft = f"{root}.{owner}{publish.DRAFT}"
     layout = Layout(draft, sharded)
@@ -166,7 +179,7 @@ def _sow_new(
             "lease": lease,
             "max_deaths": max_deaths,
             "sharded": sharded,
-            "function": describe_function(request.function, pickled),
+            "function": describe_function(request.work),
             "outputs": request.outputs.to_json(),
             "var_coords": coords_to_json(request.outputs, arrays),
             "constants": list(request.constants),
@@ -179,7 +192,7 @@ def _sow_new(
         write_manifest(layout, data, str(owner))
         make_states(layout)
         make_batches(layout, range(1, sown.batches.num_batches + 1))
-        _put_in_place(draft, root, owner)
+        _put_in_place(draft, root, owner, replaces)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
@@ -187,16 +200,16 @@ def _sow_new(
     return f"Sowed {batches.num_cases} cases in {batches.num_batches} batches: {root}"
 
 
-def _put_in_place(draft: str, root: str, owner: Owner) -> None:
-    """Rename the draft; a crop that stands there was asked to be replaced."""
-    if os.path.isdir(root):
+def _put_in_place(draft: str, root: str, owner: Owner, replaces: bool) -> None:
+    """Rename the draft; what stands there goes only if that was asked for."""
+    if replaces and os.path.isdir(root):
         publish.discard(root, str(owner))
     try:
         os.rename(draft, root)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise ExistsError(
-                f"{root} was sown by somebody else at the same moment. Sow once more: if both "
-                "mean the same, nothing will be lost."
+                f"{root} is there, but has no crop.json: it is no crop, or not whole any more. "
+                "Move it away, or sow with exists='replace' (what is in it is lost)."
             ) from None
         raise
