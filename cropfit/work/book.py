@@ -96,6 +96,9 @@ class Book:
                 told[which] = {**failure, "final": stands}
         for failure in told.values():
             self.add_failure(failure)
+        # A worker may have been killed between recording a death and removing its mark.
+        known = {failure.get("death") for failure in told.values()}
+        self.deaths = [mark for mark in self.deaths if mark not in known]
         for offset in self.done & self.failed.keys():
             del self.failed[offset]
 

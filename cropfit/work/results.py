@@ -81,6 +81,7 @@ def read_partial(manifest: Manifest, batch: int, folder: str) -> Records:
             records = read_records(path)
         except OSError:
             continue  # it moved on
-        if records.header.get("design") == manifest.design(batch):
+        header = records.header
+        if (header.get("design"), header.get("batch")) == (manifest.design(batch), batch):
             best = max(best, records, key=lambda r: sum(map(len, r.chunks)))
     return best
