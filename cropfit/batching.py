@@ -9,9 +9,11 @@ per case unless an order was asked for.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from operator import index
+from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -228,6 +230,19 @@ def _per_case(what: str, given: ArrayLike, num_cases: int) -> NDArray[np.float64
     if len(bad):
         raise DesignError(f"{what}: {len(bad)} are not finite (cases {some(bad.tolist())})")
     return values
+
+
+def batch_numbers(batches: SupportsIndex | Iterable[SupportsIndex]) -> list[int]:
+    """One number or several as a list of plain ints, whatever kind of ints they are.
+
+    Examples
+    --------
+    >>> batch_numbers(3), batch_numbers(range(1, 3))
+    ([3], [1, 2])
+    """
+    if isinstance(batches, Iterable):
+        return [index(each) for each in batches]
+    return [index(batches)]
 
 
 def _check_positive(**counts: Any) -> None:

@@ -9,13 +9,15 @@ thousand trivial cases costs one write.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter, time
 from typing import Any
 
 from cropfit.disk.ledger import Claim
 from cropfit.disk.manifest import Manifest
+from cropfit.errors import DesignError
 from cropfit.work.book import Book
 from cropfit.work.context import Case
 from cropfit.work.failures import Failure, describe, died
@@ -60,6 +62,16 @@ class Policy:
     retries: int = 0
     max_fails: int | None = None
     max_deaths: int = 3
+
+    def __post_init__(self) -> None:
+        for name, least in (("retries", 0), ("max_fails", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise DesignError(f"{name} must be at least {least}, not {value!r}")
+
+    def after(self, fails: int) -> Policy:
+        """The same for a worker that has met so many failures already."""
+        return self if self.max_fails is None else replace(self, max_fails=self.max_fails - fails)
 
 
 class BatchRun:
@@ -200,14 +212,14 @@ class BatchRun:
         self.may_start(0.0)
         flat = self.flat if len(left) == len(self.flat) else self.flat[left]
         todo = zip(left, flat.tolist(), self.sown.grid.rows(flat), strict=True)
-        while self._stretch(todo):
+        while self._stretch(todo, left[-1]):
             self.may_start(self._longest)
 
-    def _stretch(self, todo: Iterator[tuple[int, int, dict[str, Any]]]) -> bool:
-        """Compute until it is time to write, a case raises, or all is done (False)."""
+    def _stretch(self, todo: Iterator[tuple[int, int, dict[str, Any]]], last: int) -> bool:
+        """Compute until it is time to write, a case raises, or `last` is done (False)."""
         first, case, call = self.sown.first_case, self.case, self._call
         results, seconds, offsets = self._results, self._seconds, self._offsets
-        offset, raised, more = -1, None, True
+        offset, raised = -1, None
         row: dict[str, Any] = {}
         then = perf_counter()
         due = then + FLUSH_AFTER
@@ -229,8 +241,6 @@ class BatchRun:
                 then = now
                 if now >= due:
                     break
-            else:
-                more = False
         except BaseException as error:
             raised = error
         self.interrupts.armed = False
@@ -238,9 +248,9 @@ class BatchRun:
             self._drop()
         if raised is not None:
             self._failed(raised, offset, row, perf_counter() - then)
-        elif more:
+        elif offset != last:
             self.flush()
-        return more
+        return offset != last
 
     def _grow_singly(self, left: list[int]) -> None:
         """The same, each case by itself: objects are read, and every start is told."""
@@ -313,8 +323,8 @@ class BatchRun:
         self.computed += 1
         self._took += took
         self._longest = max(self._longest, took)
-        while True:
-            again = self.book.attempts.get(offset, 0) < self.policy.retries
+        for tried in itertools.count():
+            again = tried < self.policy.retries
             self._settle(error, offset, took, final=not again)
             if not again:
                 return

@@ -108,10 +108,11 @@ class Book:
             data = file.read()
         payloads: dict[tuple[int, ...], memoryview] = {}
         failures: list[Failure] = []
-        known = sealed = False
+        known = sealed = mended = False
         for kind, payload in frames.iter_frames(data):
             if kind == frames.HEADER:
-                known = self._is_ours(frames.parse_json(payload))
+                header = frames.parse_json(payload)
+                known, mended = self._is_ours(header), self._was_mended_since(header)
             if not known:
                 return {}, [], False  # nothing tells what these results are of
             if kind == frames.RESULTS:
@@ -121,10 +122,15 @@ class Book:
                 failures.append(frames.parse_json(payload))
             sealed = kind == frames.FOOTER
         died = f"{DEATH}{name[len(RESULTS) :].rstrip('+')}" in self.deaths
-        return payloads, failures, sealed and not died
+        return payloads, failures, mended or (sealed and not died)
 
     def _is_ours(self, header: Mapping[str, Any]) -> bool:
         return all(header.get(key) == self._header[key] for key in ("design", "batch"))
+
+    def _was_mended_since(self, header: Mapping[str, Any]) -> bool:
+        """Whether another function failed there than the one that is called now."""
+        both = header.get("function"), self._header.get("function")
+        return None not in both and both[0] != both[1]
 
     def add_results(
         self, offsets: Sequence[int], seconds: Sequence[float], results: Sequence[Any]

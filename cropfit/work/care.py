@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from cropfit.batching import batch_numbers
 from cropfit.disk import publish
 from cropfit.disk.layout import ERRORS
 from cropfit.disk.ledger import Held, Ledger
@@ -172,7 +173,7 @@ def chosen(ledger: Ledger, state: str, batches: int | Iterable[int] | None) -> l
     present = ledger.numbers(state)
     if batches is None:
         return present
-    wanted = [batches] if isinstance(batches, int) else list(batches)
+    wanted = batch_numbers(batches)
     absent = sorted(set(wanted) - set(present))
     if absent:
         raise NotFoundError(
@@ -193,7 +194,7 @@ def ignore(ledger: Ledger, batches: int | Iterable[int] | None) -> list[int]:
     """Set batches aside, failed ones by default; those that were moved."""
     if batches is None:
         return shift(ledger, "failed", "ignored", None)
-    wanted = [batches] if isinstance(batches, int) else list(batches)
+    wanted = batch_numbers(batches)
     failed = set(ledger.numbers("failed"))
     chosen(ledger, "sown", [batch for batch in wanted if batch not in failed])
     return [b for b in wanted if ledger.shift(b, "failed" if b in failed else "sown", "ignored")]

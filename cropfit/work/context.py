@@ -6,6 +6,7 @@ nothing costs nothing.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import threading
@@ -77,7 +78,11 @@ class Case:
 
             self.folder = tempfile.mkdtemp(prefix="cropfit-")
         folder = f"{self.folder}/checkpoint/{self.index}"
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        for path in (os.path.dirname(folder), folder):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(
+                    path, 0o700
+                )  # not makedirs: a claim that was taken over must not come back
         self.checkpoints[self.index] = folder
         return folder
 

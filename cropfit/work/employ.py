@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
+from cropfit.batching import batch_numbers
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CaseError, DesignError
@@ -52,7 +53,7 @@ class Terms:
         """
         if self.batches is None:
             return None
-        named = [self.batches] if isinstance(self.batches, int) else list(self.batches)
+        named = batch_numbers(self.batches)
         for batch in named:
             manifest.sowing_of(batch)
         return named
@@ -85,6 +86,8 @@ def employ(
         None if this process is a rank that computed for rank 0, which reports.
     """
     policy = terms.policy(manifest)
+    if terms.num_workers is not None and terms.num_workers < 1:
+        raise DesignError(f"num_workers must be at least 1, not {terms.num_workers!r}")
     if (terms.timeout is not None or terms.max_memory is not None) and not terms.fresh:
         raise DesignError("timeout= and max_memory= need fresh=True: a process a batch.")
     batches = terms.wanted(manifest)

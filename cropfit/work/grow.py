@@ -298,7 +298,7 @@ class Worker:
             self.manifest,
             claim,
             self._load(),
-            self.policy,
+            self.policy.after(len(self.report.failures)),
             self._interrupts,
             self._may_start,
             self._case,
