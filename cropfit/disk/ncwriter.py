@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk.encoding import Stored, encode_attrs, plan
+from cropfit.disk.hdf5 import load_netcdf4
 from cropfit.errors import DamagedError
 
 __all__ = [
@@ -106,14 +107,12 @@ class Writer:
     """The one who fills a draft; close it before reading it back."""
 
     def __init__(self, draft: str, skeleton: Skeleton) -> None:
-        import netCDF4
-
         self._draft = draft
         self._need = skeleton.nbytes
         self._stored = skeleton.variables
         _check_space(draft, self._need)
         with self._told():
-            self._file = netCDF4.Dataset(draft, "w", clobber=False)
+            self._file = load_netcdf4().Dataset(draft, "w", clobber=False)
             self._file.set_fill_off()
             for dim, size in skeleton.sizes.items():
                 self._file.createDimension(dim, size)

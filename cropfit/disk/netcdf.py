@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk.encoding import DTYPE, Stored, decode, decode_attrs
+from cropfit.disk.hdf5 import load_netcdf4
 from cropfit.disk.ncwriter import (
     COORDINATES,
     FORMAT,
@@ -130,14 +131,13 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[str]
 
 def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     """Read a Dataset into memory as it was saved; files of others as xarray reads them."""
-    import netCDF4
     import xarray as xr
 
     if os.fspath(path).endswith(".zarr"):
         from cropfit.disk.zarrstore import load_zarr
 
         return load_zarr(os.fspath(path))
-    with netCDF4.Dataset(os.fspath(path), "r") as file:
+    with load_netcdf4().Dataset(os.fspath(path), "r") as file:
         if FORMAT in file.ncattrs():
             raw = {}
             for name, variable in file.variables.items():
@@ -233,9 +233,7 @@ def part_of(ds: xr.Dataset, name: str, box: Box) -> NDArray[Any]:
 
 def _verify(ds: xr.Dataset, draft: str, skeleton: Skeleton) -> None:
     """Read the draft back and compare it with memory, bit by bit."""
-    import netCDF4
-
-    with netCDF4.Dataset(draft, "r") as file:
+    with load_netcdf4().Dataset(draft, "r") as file:
         check_skeleton(draft, file, skeleton)
         for name, box in slabs(skeleton):
             found = read_box(file.variables[name], box)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cropfit.batching import Sown
 from cropfit.disk.encoding import DTYPE, Stored
+from cropfit.disk.hdf5 import load_netcdf4
 from cropfit.disk.ncwriter import Skeleton, Writer, boxes, check_skeleton, read_box, syncing
 from cropfit.disk.netcdf import replacing
 from cropfit.errors import DamagedError, DesignError
@@ -201,9 +202,7 @@ class _File:
         DamagedError
             Something is not as it was written.
         """
-        import netCDF4
-
-        with netCDF4.Dataset(draft, "r") as file:
+        with load_netcdf4().Dataset(draft, "r") as file:
             check_skeleton(draft, file, self.skeleton)
             for name, stored in self.skeleton.variables.items():
                 for start, stop, meant in self._sums[name].runs():
