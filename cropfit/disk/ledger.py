@@ -102,8 +102,8 @@ class Ledger:
         """Every claim with its age and whether its owner is dead.
 
         A process of this host is dead when it is gone; of another host, when
-        its claim has not been touched for a lease. So is what this very process
-        could not give back. One `fstat` a claim.
+        its claim has not been touched for a lease. So is what an earlier worker
+        in this very process could not give back. One `fstat` a claim.
         """
         claims = self.claims()
         if not claims:
@@ -114,7 +114,8 @@ class Ledger:
             age = _age(claim.path, now)
             if age is None:
                 continue  # it moved on while we looked
-            alive = None if claim.owner.is_me() else claim.owner.is_alive()
+            leaked = claim.owner != self.owner and claim.owner.is_me()
+            alive = None if leaked else claim.owner.is_alive()
             seen.append(Held(claim, age, age > self.lease if alive is None else not alive))
         return seen
 
@@ -134,8 +135,10 @@ class Ledger:
         By listings: NFS may tell for half a minute where a batch stood before.
         """
         for state in ("sown", "grown", "failed", "ignored"):
+            top = self.layout.state(state)
             folder, name = os.path.split(self.layout.batch(state, batch))
-            if name in _names_in(folder):
+            found = folder == top or os.path.basename(folder) in _names_in(top)
+            if found and name in _names_in(folder):
                 return state
         return "growing" if any(claim.batch == batch for claim in self.claims()) else None
 

@@ -412,15 +412,17 @@ class LedgerContract:
         assert [dead for *_, dead in field.a.ask("held")] == [False, True]
         assert field.b.ask("take_over", n) is True
 
-    def test_what_a_process_could_not_give_back_is_dead_for_itself_too(self, sow):
+    def test_what_a_process_could_not_give_back_is_dead_for_its_next_worker(self, sow):
         """Else a notebook whose disk was full would hold its batch until it ends."""
         field, n = sow(1), self.first
         field.a.ask("claim", n)
+        field.grow_old(n)
         assert field.a.ask("held")[0][3] is False
 
-        field.grow_old(n)
+        field.a.ask("open", field.layout.root, self.sharded, LEASE)
 
         assert field.a.ask("held")[0][3] is True
+        assert field.a.ask("take_over", n) is True
 
     def test_a_heart_keeps_a_claim_young_on_every_host(self, sow):
         field, n = sow(1), self.first
