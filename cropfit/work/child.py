@@ -6,11 +6,13 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from cropfit.errors import CropError
 from cropfit.work.batch import Policy
-from cropfit.work.grow import Worker
+from cropfit.work.grow import GrowReport, Worker
 
 
 def main() -> None:
@@ -21,8 +23,23 @@ def main() -> None:
     sys.argv[1:] = []
 
     def say(told: dict[str, Any]) -> None:
-        os.write(pipe, json.dumps(told).encode() + b"\n")
+        line = json.dumps(told).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(pipe, line) :]
+        except BrokenPipeError:
+            sys.exit("cropfit: the process that started this worker is gone; it gives up its batch")
 
+    try:
+        report = _work(order, say)
+    except CropError as error:
+        say({"error": (type(error).__name__, str(error))})
+        sys.exit(1)
+    say({"report": asdict(report)})
+    sys.exit(report.exit_code)
+
+
+def _work(order: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> GrowReport:
     worker = Worker(
         order["root"],
         Policy(**order["policy"]),
@@ -33,8 +50,5 @@ def main() -> None:
         progress=lambda batch, state: say({"batch": (batch, state)}),
     )
     if order["batches"] is None:
-        report = worker.grow_left(wait=order["wait"])
-    else:
-        report = worker.grow_these(order["batches"], steal=order["steal"])
-    say({"report": asdict(report)})
-    sys.exit(report.exit_code)
+        return worker.grow_left(wait=order["wait"])
+    return worker.grow_these(order["batches"], steal=order["steal"])

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from cropfit import errors
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError
@@ -68,7 +69,7 @@ class Order:
 
 @dataclass
 class _Child:
-    """One worker process and what it was heard to say."""
+    """One worker process and what it was heard to say; `silent` when its pipe is closed."""
 
     process: subprocess.Popen[bytes]
     pipe: int
@@ -79,6 +80,7 @@ class _Child:
     since: float = field(default_factory=time.monotonic)
     killed_for: str = ""
     report: dict[str, Any] | None = None
+    silent: bool = False
 
 
 class Supervisor:
@@ -131,7 +133,9 @@ class Supervisor:
         self._environment = dict(os.environ)
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         cap_threads(num_threads or max(1, cores // num_workers), self._environment)
+        self._num_workers = num_workers
         self._deaths = 0
+        self._in_vain = 0  # deaths since any worker was heard of or held a batch
         self._leaving = ""
 
     def run(self) -> GrowReport:
@@ -186,8 +190,10 @@ class Supervisor:
 
     def _listen(self) -> None:
         """Take in what workers say; wakes up when one says something or ends."""
-        by_pipe = {child.pipe: child for child in self._children}
-        ready, _, _ = select.select(list(by_pipe), [], [], POLL)
+        by_pipe = {child.pipe: child for child in self._children if not child.silent}
+        # A closed pipe would always be ready; who closed it is about to end.
+        pause = POLL if len(by_pipe) == len(self._children) else POLL / 20
+        ready, _, _ = select.select(list(by_pipe), [], [], pause)
         for pipe in ready:
             self._hear(by_pipe[pipe])
 
@@ -198,13 +204,19 @@ class Supervisor:
             except BlockingIOError:
                 return
             if not data:
+                child.silent = True
                 return
             *lines, child.rest = (child.rest + data).split(b"\n")
             for line in lines:
                 self._understand(child, json.loads(line))
 
     def _understand(self, child: _Child, told: dict[str, Any]) -> None:
-        if "case" in told:
+        self._in_vain = 0
+        if "error" in told:
+            kind, message = told["error"]
+            if not self._leaving:
+                raise getattr(errors, kind, CropError)(message)
+        elif "case" in told:
             child.batch, child.offset = told["case"]
             child.since = time.monotonic()
         elif "batch" in told:
@@ -253,20 +265,22 @@ class Supervisor:
         self._deaths += 1
         how = child.killed_for or _how(child.process.returncode)
         claims = [c for c in self.ledger.claims() if self._is_of(c, child)]
-        if not claims and child.report is None and self._deaths > 3 * max(1, self._free):
+        self._in_vain = 0 if claims else self._in_vain + 1
+        if self._in_vain > 3 * self._num_workers:
             raise CropError(
                 f"Workers die before they claim a batch ({how}). Run 'cropfit grow "
                 f"{self.manifest.name}' in a terminal to see why."
             )
         for claim in claims:
             self._bury(claim, how)
-            if self.fresh:
-                self._todo.append(claim.batch)
-        if not self.fresh:
+        if self.fresh:
+            self._todo += child.batches or ()
+        else:
             self._start(child.batches)
 
     def _is_of(self, claim: Claim, child: _Child) -> bool:
-        return claim.owner.pid == child.process.pid and claim.owner.is_local()
+        owner = claim.owner
+        return owner.pid == child.process.pid and owner.is_alive() is False
 
     def _bury(self, claim: Claim, how: str) -> None:
         """Put a death down to the case in hand. Without `fresh` it counts towards max_deaths."""
@@ -298,6 +312,7 @@ class Supervisor:
                 "pid": claim.owner.pid,
                 "job": None,
                 "final": True,
+                "death": next(iter(book.deaths), None),
                 **failure,
             }
             book.add_failure(told)
@@ -311,10 +326,10 @@ class Supervisor:
         for child in self._children:
             child.process.send_signal(number)
         end = time.monotonic() + GRACE
+        while time.monotonic() < end and any(c.process.poll() is None for c in self._children):
+            self._listen()  # or a long report would fill its pipe, and never be finished
         for child in self._children:
-            try:
-                child.process.wait(max(0.1, end - time.monotonic()))
-            except subprocess.TimeoutExpired:
+            if child.process.poll() is None:
                 child.process.kill()
                 child.process.wait()
             self._hear(child)
