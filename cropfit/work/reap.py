@@ -9,6 +9,7 @@ Any failure, at any byte, leaves the crop as it was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import time
@@ -21,6 +22,7 @@ import cloudpickle
 from cropfit._version import __version__
 from cropfit.disk import publish
 from cropfit.disk.functions import read_constants
+from cropfit.disk.layout import STATES
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.disk.netcdf import open_dataset, replacing, save_dataset
@@ -29,7 +31,7 @@ from cropfit.errors import CropError, DamagedError, DesignError, NotReadyError
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
 from cropfit.work.care import alive, check_bad
-from cropfit.work.results import read_batch, read_partial
+from cropfit.work.results import read_batch, read_partial, record_files
 from cropfit.work.stream import stream
 from cropfit.work.target import Layout
 
@@ -99,11 +101,11 @@ class Reaper:
             Batches are missing and `allow_incomplete` was not given.
         DamagedError
             Files were torn or altered. Their batches were sown again.
-        ResultError, DesignError, ExistsError, CropError, OSError
+        ResultError, DesignError, ExistsError, CropError
             The results cannot be put together, or not saved. The crop is as it was.
         """
         self._check_request()
-        self._survey(partly=False)
+        listed = self._survey(partly=self.wanted.allow_incomplete)
         if self.wanted.deletes and self.wanted.allow_incomplete and alive(self.ledger):
             raise CropError(
                 f"{self.manifest.layout.root}: workers are growing it; stop them before the crop "
@@ -111,6 +113,11 @@ class Reaper:
             )
         result = self._merge()
         if self.wanted.deletes:
+            if self._list() != listed:
+                raise CropError(
+                    f"{self.manifest.layout.root} was grown, sown or mended while it was reaped, "
+                    "so it is not deleted. Reap again."
+                )
             publish.discard(self.manifest.layout.root, str(self.ledger.owner))
         return result
 
@@ -130,24 +137,32 @@ class Reaper:
 
     # -- what is there -------------------------------------------------------------
 
-    def _survey(self, partly: bool) -> None:
+    def _list(self) -> dict[str, list[int]]:
+        """Which batches are in which state."""
+        listed = {state: self.ledger.numbers(state) for state in STATES if state != "growing"}
+        return {**listed, "growing": [claim.batch for claim in self.ledger.claims()]}
+
+    def _survey(self, partly: bool) -> dict[str, list[int]]:
         """Find the batches to read; refuse to go on if some are missing and must not be."""
-        layout, ledger = self.manifest.layout, self.ledger
-        failed = ledger.numbers("failed")
-        grown = ledger.numbers("grown")
-        self._ignored = ledger.numbers("ignored")
-        missing = self.manifest.num_batches - len(grown) - len(self._ignored)
-        if missing and not partly and not self.wanted.allow_incomplete:
-            raise NotReadyError(self._told_missing(grown, failed))
-        for state, batches in (("grown", grown), ("failed", failed), ("ignored", self._ignored)):
-            self._places |= {batch: layout.batch(state, batch) for batch in batches}
+        layout = self.manifest.layout
+        listed = self._list()
+        self._ignored = listed["ignored"]
+        missing = self.manifest.num_batches - len(listed["grown"]) - len(self._ignored)
+        if missing and not partly:
+            raise NotReadyError(self._told_missing(listed["grown"], listed["failed"]))
+        for state in ("grown", "failed", "ignored"):
+            self._places |= {batch: layout.batch(state, batch) for batch in listed[state]}
         if partly:
-            self._places |= {c.batch: c.path for c in ledger.claims()}
+            # What was given back before it was complete stands in sown/, with what it holds.
+            given_back = {batch: layout.batch("sown", batch) for batch in listed["sown"]}
+            self._places |= {b: place for b, place in given_back.items() if record_files(place)}
+            self._places |= {claim.batch: claim.path for claim in self.ledger.claims()}
         if not self._places:
             raise NotReadyError(
                 f"{layout.root}: nothing is grown yet. "
                 f"Grow with 'cropfit grow {self.manifest.name}'."
             )
+        return listed
 
     def _told_missing(self, grown: list[int], failed: list[int]) -> str:
         name, root = self.manifest.name, self.manifest.layout.root
@@ -190,6 +205,11 @@ class Reaper:
                 return self._save()
             except _Bad as bad:
                 self._set_aside(bad)
+            except OSError as error:
+                raise CropError(
+                    f"{self.manifest.layout.root} cannot be reaped: {_why(error)}. It is as it "
+                    "was; when this is put right, reap again."
+                ) from error
 
     def _set_aside(self, bad: _Bad) -> None:
         """Sow torn batches again; go on without them only if they may be missing."""
@@ -320,13 +340,27 @@ class Reaper:
         return crop.endswith(f" {self.manifest.data['id']}")
 
 
+def _why(error: OSError) -> str:
+    """What the disk refused, and where; some libraries call no more inodes a lack of rights."""
+    reason, path = error.strerror or str(error), error.filename
+    folder = os.path.dirname(os.fsdecode(path)) if path else ""
+    with contextlib.suppress(OSError):
+        if isinstance(error, PermissionError) and os.statvfs(folder).f_favail == 0:
+            reason = "No space left on device for another file"
+    return f"{reason} ({path})" if path else reason
+
+
 def _save_pickle(result: Any, path: str, *, overwrite: bool) -> None:
     data = cloudpickle.dumps(result, protocol=5)
     with replacing(path, overwrite=overwrite) as draft:
-        with open(draft, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(draft, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            error.filename = error.filename or path
+            raise
         with open(draft, "rb") as file:
             if file.read() != data:
                 raise DamagedError(f"{draft}: what was read back is not what was written.")
