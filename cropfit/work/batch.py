@@ -19,7 +19,7 @@ from cropfit.disk.ledger import Claim
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import DesignError
 from cropfit.work.book import Book
-from cropfit.work.context import Case
+from cropfit.work.context import Case, Unfinished
 from cropfit.work.failures import Failure, describe, died
 from cropfit.work.interrupts import Interrupts
 from cropfit.work.snapshot import CONSTANT, snapshot
@@ -160,6 +160,9 @@ class BatchRun:
             self._grow(left)
             self.flush()
             self.book.seal(self._took, self._longest, scratch=self._scratch)
+        except Unfinished as left:
+            self._save()
+            raise Leave("time" if case.time_left() <= 0 else "stop", str(left)) from None
         except BaseException:
             self._save()
             raise
@@ -313,7 +316,7 @@ class BatchRun:
     def _failed(self, error: BaseException, offset: int, row: dict[str, Any], took: float) -> None:
         """Record a case that raised, or try it again; pass on what is not the case's own."""
         self.interrupts.armed = False
-        if isinstance(error, KeyboardInterrupt) or offset < 0:
+        if isinstance(error, (KeyboardInterrupt, Unfinished)) or offset < 0:
             raise error
         if self.interrupts.sprung:
             self._drop()
@@ -334,7 +337,7 @@ class BatchRun:
             then = perf_counter()
             try:
                 self._call_one(offset, row, then)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, Unfinished):
                 raise
             except BaseException as once_more:
                 self.interrupts.armed = False

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,11 +99,23 @@ class Case:
         return self._deadline - time.time()
 
     def should_stop(self) -> bool:
-        """Whether to save a checkpoint and return or raise soon.
+        """Whether to save a checkpoint and `leave` soon.
 
         True when the deadline has passed or `Crop.stop` was called.
         """
         return self.time_left() <= 0 or self._asked_to_stop()
+
+    def leave(self) -> NoReturn:
+        """Give the case back unfinished, and end the worker.
+
+        It counts neither as done nor as failed: whoever grows it next finds what is
+        in `checkpoint_dir`.
+        """
+        raise Unfinished(f"case {self.index} was given back by its function")
+
+
+class Unfinished(BaseException):
+    """The function left its case; see `Case.leave`."""
 
 
 def current_case() -> Case:
