@@ -240,13 +240,7 @@ def read_manifest(root: str) -> Manifest:
     """
     data = read_json(root)
     layout = Layout(root, sharded=data["sharded"])
-    try:
-        read = [_read_sowing(layout, k, entry) for k, entry in enumerate(data["sowings"], start=1)]
-    except Exception as error:  # zipfile, zlib and numpy each have their own for torn files
-        raise DamagedError(
-            f"{root}: its cases cannot be read ({type(error).__name__}: {error}). "
-            "Sow the same again: that mends it, and results that are there are kept."
-        ) from error
+    read = [_read_whole(layout, k, entry) for k, entry in enumerate(data["sowings"], start=1)]
     coords = {
         name: Coordinate(_fetch(stored["values"], read[0][1]), from_plain(stored["attrs"]))
         for name, stored in data["var_coords"].items()
@@ -257,6 +251,17 @@ def read_manifest(root: str) -> Manifest:
         for _, arrays in read
     )
     return Manifest(layout, data, tuple(sown for sown, _ in read), ends, outputs)
+
+
+def _read_whole(layout: Layout, number: int, entry: dict[str, Any]) -> tuple[Sown, Arrays]:
+    try:
+        return _read_sowing(layout, number, entry)
+    except Exception as error:  # zipfile, zlib and numpy each have their own for torn files
+        path = layout.cases(number) if entry["arrays"] else layout.crop_json
+        raise DamagedError(
+            f"{path} is torn or altered ({type(error).__name__}: {error}). "
+            "Sow the same again: that mends it, and results that are there are kept."
+        ) from error
 
 
 def _read_sowing(layout: Layout, number: int, entry: dict[str, Any]) -> tuple[Sown, Arrays]:

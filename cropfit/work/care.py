@@ -5,7 +5,6 @@ Nothing here disturbs a worker that is alive.
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections.abc import Iterable
@@ -14,13 +13,12 @@ from typing import Any
 
 from cropfit.batching import batch_numbers
 from cropfit.disk import publish
-from cropfit.disk.layout import ERRORS
 from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
 from cropfit.work.beds import lost_batches
 from cropfit.work.failures import Failure
-from cropfit.work.results import find_damage, footer_of
+from cropfit.work.results import find_damage, footer_of, read_partial
 from cropfit.work.sow import sweep
 
 SAMPLE = 20  # grown batches whose duration is read for the rate
@@ -154,12 +152,14 @@ def errors(manifest: Manifest, ledger: Ledger) -> list[Failure]:
 
 
 def errors_of(manifest: Manifest, batch: int) -> list[Failure]:
-    """The failures of one failed batch; none if it is being retried, or was edited by hand."""
-    try:
-        with open(f"{manifest.layout.batch('failed', batch)}/{ERRORS}", encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
-    except (FileNotFoundError, ValueError):
-        return []
+    """The failures of one failed batch; none if it is being retried.
+
+    From its record file, which is checked; ``errors.jsonl`` is for people.
+    """
+    records = read_partial(manifest, batch, manifest.layout.batch("failed", batch))
+    done = {offset for chunk in records.chunks for offset in chunk.offsets.tolist()}
+    failed = {error["offset"]: error for error in records.errors if error["final"]}
+    return [failed[offset] for offset in sorted(failed.keys() - done)]
 
 
 def chosen(ledger: Ledger, state: str, batches: int | Iterable[int] | None) -> list[int]:

@@ -185,12 +185,11 @@ class Worker:
             self.report.notes.append(f"Left: {leave}.")
         except Interrupted as interrupted:
             self.report.reason = "SIGINT" if interrupted.number == 2 else "SIGTERM"
-        except FileNotFoundError:
-            if self._is_there():
-                raise
-            self.report.reason = "gone"
-            self.report.notes.append(f"{self.manifest.layout.root} was deleted meanwhile.")
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not self._is_there():
+                self.report.reason = "gone"
+                self.report.notes.append(f"{self.manifest.layout.root} was deleted meanwhile.")
+                return self.report
             raise CropError(
                 f"{self.manifest.layout.root} cannot be grown: {error.strerror or error} "
                 f"({error.filename or 'no file named'}). What is finished is kept; when this is "
