@@ -83,5 +83,5 @@ def read_partial(manifest: Manifest, batch: int, folder: str) -> Records:
             continue  # it moved on
         header = records.header
         if (header.get("design"), header.get("batch")) == (manifest.design(batch), batch):
-            best = max(best, records, key=lambda r: sum(map(len, r.chunks)))
+            best = max(best, records, key=lambda r: (sum(map(len, r.chunks)), len(r.errors)))
     return best

@@ -320,6 +320,17 @@ def test_what_stops_one_worker_is_told_by_its_own_error(tmp_path: Path, fresh: b
     assert states(crop) == {"sown": 4}
 
 
+def test_the_errors_of_a_batch_without_any_result_are_told(tmp_path: Path) -> None:
+    """They are read from the record file, which holds nothing else here."""
+
+    def work(x: int) -> int:
+        raise ValueError(f"no {x}")
+
+    crop = sown(tmp_path, work, range(2), batchsize=2)
+    crop.grow()
+    assert [failure["message"] for failure in crop.errors()] == ["no 0", "no 1"]
+
+
 # -- dead or slow ----------------------------------------------------------------------
 
 
@@ -486,10 +497,13 @@ def test_a_process_that_the_function_forked_obeys_signals_as_if_cropfit_were_not
     """A pool that is terminated must not wait for ever, nor go on growing."""
 
     def work(x: int) -> int:
+        ready, tell = os.pipe()
         child = os.fork()
         if child == 0:
+            os.write(tell, b"!")  # Python forgets signals that come while it forks
             signal.pause()
             os._exit(0)
+        os.read(ready, 1)
         os.kill(child, signal.SIGTERM)
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
