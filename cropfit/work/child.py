@@ -47,7 +47,9 @@ def _work(order: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> GrowR
         announce=(lambda batch, offset: say({"case": (batch, offset)}))
         if order["tell_cases"]
         else None,
-        progress=lambda batch, state: say({"batch": (batch, state)}),
+        progress=lambda batch, state: say(
+            {"batch": (batch, state), "fails": len(worker.report.failures)}
+        ),
     )
     if order["batches"] is None:
         return worker.grow_left(wait=order["wait"])

@@ -30,6 +30,7 @@ from cropfit import errors
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError
+from cropfit.work.batch import Policy
 from cropfit.work.book import Book
 from cropfit.work.failures import died
 from cropfit.work.grow import GrowReport
@@ -37,6 +38,8 @@ from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import cap_threads
 
 POLL = 0.2  # seconds between two looks at the limits of a case
+PORTIONS = 4  # in which named batches are dealt to each worker, so that none idles for long
+MOST = 5000  # batches in one portion: a command line has a limit
 GRACE = 30.0  # seconds that workers have to leave after a signal
 
 
@@ -81,6 +84,12 @@ class _Child:
     killed_for: str = ""
     report: dict[str, Any] | None = None
     silent: bool = False
+    fails: int = 0
+    ended: set[int] = field(default_factory=set)
+
+    def left(self) -> list[int] | None:
+        """What it had still to do; None for whatever is left of the crop."""
+        return self.batches and [batch for batch in self.batches if batch not in self.ended]
 
 
 class Supervisor:
@@ -101,7 +110,8 @@ class Supervisor:
     max_memory : int, optional
         Bytes that a worker's process tree may hold; with `fresh`.
     num_threads : int, optional
-        Thread cap of each worker; by default the machine's cores are shared out.
+        Thread cap of each worker; by default what the environment says, or else the
+        machine's cores are shared out.
     progress : callable, optional
         Told the number and state of each batch that ended.
     """
@@ -129,14 +139,17 @@ class Supervisor:
         self._progress = progress or (lambda batch, state: None)
         self._free = num_workers
         self._children: list[_Child] = []
-        self._todo = self._batches() if fresh else []
-        self._environment = dict(os.environ)
+        self._todo = self._portions(num_workers)
+        self._environment: dict[str, str] = {}
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        cap_threads(num_threads or max(1, cores // num_workers), self._environment)
         self._num_workers = num_workers
+        cap_threads(max(1, cores // num_workers), self._environment)
+        self._environment.update(os.environ)
+        cap_threads(num_threads, self._environment)
         self._deaths = 0
         self._in_vain = 0  # deaths since any worker was heard of or held a batch
         self._leaving = ""
+        self._called_off = False
 
     def run(self) -> GrowReport:
         """Keep the workers going until nothing is left that they could do."""
@@ -159,15 +172,21 @@ class Supervisor:
 
     # -- starting ------------------------------------------------------------------
 
-    def _batches(self) -> list[int]:
-        if self.order.batches is not None:
-            return list(reversed(self.order.batches))
-        dead = [held.claim.batch for held in self.ledger.held() if held.dead]
-        return sorted({*self.ledger.numbers("sown"), *dead}, reverse=True)
+    def _portions(self, num_workers: int) -> list[list[int] | None]:
+        """What each process is told to grow, the first portion last."""
+        named = self.order.batches
+        if named is None and not self.fresh:
+            return [None] * num_workers
+        if named is None:
+            dead = [held.claim.batch for held in self.ledger.held() if held.dead]
+            named = sorted({*self.ledger.numbers("sown"), *dead})
+        named = list(dict.fromkeys(named))
+        size = 1 if self.fresh else min(MOST, -(-len(named) // (PORTIONS * num_workers)))
+        return [named[at : at + size] for at in reversed(range(0, len(named), size or 1))]
 
     def _start_all(self) -> None:
-        while self._free and (self._todo or not self.fresh):
-            self._start([self._todo.pop()] if self.fresh else self.order.batches)
+        while self._free and self._todo:
+            self._start(self._todo.pop())
 
     def _start(self, batches: list[int] | None) -> None:
         read, write = os.pipe()
@@ -220,7 +239,8 @@ class Supervisor:
             child.batch, child.offset = told["case"]
             child.since = time.monotonic()
         elif "batch" in told:
-            child.offset = None
+            child.offset, child.fails = None, told["fails"]
+            child.ended.add(told["batch"][0])
             self._progress(*told["batch"])
         else:
             child.report = told["report"]
@@ -255,10 +275,24 @@ class Supervisor:
                 self._after_death(child)
             else:
                 self.report.add(GrowReport(**child.report))
-            if self.report.reason in ("error", "max_fails", "time", "stop"):
-                self._todo.clear()
-        if self.fresh:
-            self._start_all()
+        self._call_off()
+        self._start_all()
+
+    def _call_off(self) -> None:
+        """Begin nothing else, and have the others leave, if that is what failures ask for."""
+        policy, report = Policy(**self.order.policy), self.report
+        fails = len(report.failures) + sum(child.fails for child in self._children)
+        if report.reason == "done" and policy.raise_errors and report.failures:
+            report.reason = "error"
+        if report.reason == "done" and policy.max_fails and fails >= policy.max_fails:
+            report.reason = "max_fails"
+        if report.reason == "done":
+            return
+        self._todo.clear()
+        if report.reason in ("error", "max_fails") and not self._called_off:
+            self._called_off = True
+            for child in self._children:
+                child.process.send_signal(signal.SIGTERM)
 
     def _after_death(self, child: _Child) -> None:
         """Free the batch that a dead worker held, and let another worker go on."""
@@ -273,10 +307,9 @@ class Supervisor:
             )
         for claim in claims:
             self._bury(claim, how)
-        if self.fresh:
-            self._todo += child.batches or ()
-        else:
-            self._start(child.batches)
+        left = child.left()
+        if left is None or left:
+            self._todo.append(left)
 
     def _is_of(self, claim: Claim, child: _Child) -> bool:
         owner = claim.owner
@@ -287,7 +320,7 @@ class Supervisor:
         mine = self.ledger.take_over(claim)
         if mine is None:
             return
-        if self.fresh:
+        if self.fresh and not self._called_off:
             kind, _, message = how.partition(": ")
             self._record(mine, died(message, kind))
         self.ledger.release(mine)

@@ -1,0 +1,386 @@
+"""Workers in processes of their own: they share, die, run out of time, and are replaced."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from steps import Gate, Tally, python, start, tree
+
+import cropfit as cf
+
+
+def sown(fn: Any, cases: int = 4, **options: Any) -> cf.Crop:
+    crop = cf.Crop(fn, "it", verbosity=0, var_names=options.pop("var_names", "z"))
+    crop.sow_combos({"x": range(cases)}, **options)
+    return crop
+
+
+def counts(crop: cf.Crop) -> tuple[int, int, int, int]:
+    status = crop.status()
+    return status.sown, status.growing, status.grown, status.failed
+
+
+# -- sharing ---------------------------------------------------------------------------
+
+
+def test_workers_share_the_batches_and_each_case_is_computed_once(here: Path) -> None:
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(f"{x} {os.getpid()}")
+        time.sleep(0.01)
+        return x
+
+    crop = sown(work, cases=60, num_batches=30)
+    report = crop.grow(num_workers=3)
+
+    assert sorted(int(line.split()[0]) for line in tally.all()) == list(range(60))
+    pids = {line.split()[1] for line in tally.all()}
+    assert len(pids) == 3
+    assert str(os.getpid()) not in pids
+    assert (sorted(report.grown), report.cases, report.reason) == (list(range(1, 31)), 60, "done")
+
+
+def test_workers_share_the_batches_that_are_named(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = Tally(here / "calls")
+    crop = sown(lambda x: (tally.add(x), time.sleep(0.01), x)[2], cases=20)
+    crop.verbosity = 1
+    capsys.readouterr()
+    report = crop.grow([*range(3, 13)], num_workers=2)
+
+    assert tally.sorted() == [*range(2, 12)]
+    assert sorted(report.grown) == [*range(3, 13)]
+    assert "elsewhere" not in capsys.readouterr().out
+    assert counts(crop) == (10, 0, 10, 0)
+
+
+def test_thread_caps_are_set_before_numpy_is_loaded(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"]
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+
+    def work(x: int) -> str:
+        environment = Path("/proc/self/environ").read_bytes().decode().split("\0")
+        return json.dumps([line for line in environment if "_NUM_THREADS=" in line])
+
+    crop = sown(work, cases=1)
+    crop.grow(num_workers=1, num_threads=3)
+    told = json.loads(crop.reap(to=False).z.item())
+
+    assert {f"{name}=3" for name in names} <= set(told)
+
+
+def test_the_cores_are_shared_out_unless_the_user_said_otherwise(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    cores = len(os.sched_getaffinity(0))
+    crop = sown(
+        lambda x: (int(os.environ["OMP_NUM_THREADS"]), int(os.environ["MKL_NUM_THREADS"])),
+        cases=2,
+        var_names=None,
+    )
+    crop.grow(num_workers=2)
+
+    assert crop.reap() == [(7, max(1, cores // 2))] * 2
+
+
+# -- ends ------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_killed_is_replaced_and_costs_its_case_in_hand(here: Path) -> None:
+    gate = Gate(here / "gate")
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        time.sleep(0.002)
+        if x == 5 and tally.all().count("5") == 1:
+            Path("pid").write_text(str(os.getpid()))
+            gate.stop_here()
+        return x
+
+    crop = sown(work, cases=12, num_batches=3)
+    grower = start(
+        "import cropfit; print(cropfit.Crop.load('it').grow(num_workers=2).cases)", cwd=here
+    )
+    gate.wait_for_arrival()
+    os.kill(int(Path("pid").read_text()), signal.SIGKILL)
+    said, _ = grower.communicate(timeout=60)
+
+    assert grower.returncode == 0, said
+    assert tally.sorted() == sorted([*range(12), 5])
+    assert counts(crop) == (0, 0, 3, 0)
+    assert crop.reap(to=False).z.values.tolist() == list(range(12))
+
+
+def test_a_case_that_kills_its_worker_each_time_fails_and_spares_the_others(here: Path) -> None:
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        time.sleep(0.002)
+        if x == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    crop = sown(work, cases=5, num_batches=1)
+    report = crop.grow(num_workers=1)
+
+    assert tally.sorted() == [0, 1, 2, 2, 2, 3, 4]
+    (failure,) = crop.errors()
+    assert (failure["type"], failure["case"], failure["attempt"]) == ("WorkerDied", 2, 3)
+    assert failure["arguments"] == {"x": 2}
+    assert report.exit_code == 1
+    assert int(crop.peek().z.count()) == 4
+
+
+def test_on_error_raise_stops_all_workers(here: Path) -> None:
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        if x == 0:
+            raise ValueError("the first")
+        time.sleep(0.2)
+        return x
+
+    crop = sown(work, cases=40)
+    with pytest.raises(cf.CaseError, match="the first"):
+        crop.grow(num_workers=2, on_error="raise")
+
+    assert len(tally.all()) < 12
+    assert crop.status().growing == 0
+
+
+def test_max_fails_counts_over_all_workers(here: Path) -> None:
+    def work(x: int) -> int:
+        time.sleep(0.05)
+        raise ValueError(x)
+
+    crop = sown(work, cases=40)
+    report = crop.grow(num_workers=2, max_fails=4)
+
+    assert report.reason == "max_fails"
+    assert 4 <= len(report.failures) <= 8
+    assert crop.status().growing == 0
+
+
+def test_workers_that_cannot_begin_are_not_started_for_ever(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crop = sown(lambda x: x)
+    Path("cropfit.py").write_text("raise ImportError('shadowed')\n")
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    with pytest.raises(cf.CropError, match="Workers die before they claim a batch"):
+        crop.grow(num_workers=2)
+
+    assert counts(crop) == (4, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
+)
+def test_a_signal_reaches_the_workers_and_they_give_back_what_they_hold(
+    here: Path, number: signal.Signals, code: int
+) -> None:
+    gate = Gate(here / "gate")
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        time.sleep(0.002)
+        if x == 3:
+            gate.stop_here()
+        return x
+
+    crop = sown(work, cases=6, num_batches=1)
+    grower = start("import cropfit; cropfit.Crop.load('it').grow(num_workers=1)", cwd=here)
+    gate.wait_for_arrival()
+    grower.send_signal(number)
+    grower.communicate(timeout=60)
+
+    assert grower.returncode == code
+    assert counts(crop) == (1, 0, 0, 0)
+    assert int(crop.status().num_cases) == 6
+    Path("gate").rename("opened")
+    resumed = python(
+        "import cropfit, steps; steps.Gate.stop_here = lambda self: None\n"
+        "print(cropfit.Crop.load('it').grow().cases)",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, _path()))},
+    )
+    assert resumed.strip().endswith("3")
+    assert tally.sorted() == [0, 1, 2, 3, 3, 4, 5]
+
+
+def _path() -> list[str]:
+    import steps
+
+    return [os.path.dirname(steps.__file__), os.environ.get("PYTHONPATH", "")]
+
+
+# -- fresh -----------------------------------------------------------------------------
+
+
+def crash() -> None:
+    ctypes.string_at(0)
+
+
+def leave() -> None:
+    os._exit(7)
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("end", "kind", "told"),
+    [
+        (crash, "Killed", "SIGSEGV"),
+        (leave, "Exited", "exit code 7"),
+        (be_killed, "Killed", "SIGKILL, as the OOM killer does"),
+    ],
+)
+def test_fresh_processes_lose_one_case_to_a_crash_and_say_what_it_was(
+    here: Path, end: Any, kind: str, told: str
+) -> None:
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        if x == 1:
+            end()
+        return x
+
+    crop = sown(work, cases=4, num_batches=2)
+    report = crop.grow(fresh=True)
+
+    (failure,) = crop.errors()
+    assert (failure["type"], failure["case"], failure["arguments"]) == (kind, 1, {"x": 1})
+    assert told in failure["message"]
+    assert report.failures == [failure]
+    assert (report.grown, report.failed, report.exit_code) == ([2], [1], 1)
+    assert tally.sorted() == [0, 1, 2, 3]
+    assert int(crop.peek().z.count()) == 3
+
+
+def test_fresh_gives_every_batch_a_process(here: Path) -> None:
+    crop = sown(lambda x: os.getpid(), cases=6, num_batches=3)
+    crop.grow(fresh=True, num_workers=2)
+    pids = crop.reap(to=False).z.values.tolist()
+
+    assert pids[0::2] == pids[1::2]
+    assert len(set(pids)) == 3
+
+
+def test_a_case_over_its_time_is_ended_and_the_others_go_on(here: Path) -> None:
+    def work(x: int) -> int:
+        if x == 1:
+            time.sleep(60)
+        return x
+
+    crop = sown(work, cases=4, num_batches=1)
+    begun = time.monotonic()
+    crop.grow(fresh=True, timeout=0.5)
+
+    assert time.monotonic() - begun < 20
+    (failure,) = crop.errors()
+    assert (failure["type"], failure["case"]) == ("Timeout", 1)
+    assert "0.5 s" in failure["message"]
+    assert crop.peek().z.to_series().dropna().to_dict() == {0: 0, 2: 2, 3: 3}
+
+
+def test_a_case_over_its_memory_is_ended_and_the_others_go_on(here: Path) -> None:
+    def work(x: int) -> int:
+        if x == 2:
+            hog = bytearray(400 << 20)
+            time.sleep(60)
+            del hog
+        return x
+
+    crop = sown(work, cases=4, num_batches=1)
+    crop.grow(fresh=True, max_memory=200 << 20)
+
+    (failure,) = crop.errors()
+    assert (failure["type"], failure["case"]) == ("OutOfMemory", 2)
+    assert "200 MiB" in failure["message"]
+    assert int(crop.peek().z.count()) == 3
+
+
+def test_a_crash_counts_as_an_error_to_be_raised(here: Path) -> None:
+    def work(x: int) -> int:
+        if x == 1:
+            os._exit(3)
+        return x
+
+    crop = sown(work, cases=6)
+    with pytest.raises(cf.CaseError, match="exit code 3"):
+        crop.grow(fresh=True, on_error="raise")
+
+    assert crop.status().growing == 0
+    assert crop.status().sown >= 3
+
+
+def test_what_a_function_starts_does_not_keep_its_worker_from_ending(here: Path) -> None:
+    """A child that holds the worker's pipes must not be waited for."""
+    holders: list[int] = []
+
+    def work(x: int) -> int:
+        child = subprocess.Popen(["sleep", "30"])
+        return child.pid
+
+    crop = sown(work, cases=1)
+    begun = time.monotonic()
+    crop.grow(num_workers=1)
+    assert time.monotonic() - begun < 10
+    holders += [int(pid) for pid in crop.reap(to=False).z.values.tolist()]
+    for pid in holders:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_no_process_is_left_behind(here: Path) -> None:
+    crop = sown(lambda x: x, cases=4)
+    crop.grow(num_workers=2)
+    crop.delete()
+
+    with open(f"/proc/self/task/{os.getpid()}/children") as file:
+        assert file.read().split() == []
+    assert tree(here) == []
+
+
+def test_a_named_batch_that_fails_is_tried_by_one_worker_alone(here: Path) -> None:
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        time.sleep(0.05)
+        if x % 2:
+            raise ValueError
+        return x
+
+    crop = sown(work, cases=8)
+    report = crop.grow(range(1, 9), num_workers=2)
+
+    assert tally.sorted() == [*range(8)]
+    assert sorted(report.failed) == [2, 4, 6, 8]
+
+
+def test_very_many_batches_can_be_named(here: Path) -> None:
+    crop = sown(lambda x: x, cases=40_000, num_batches=40_000)
+    report = crop.grow(range(1, 40_001), num_workers=1, max_fails=1, walltime=1)
+
+    assert report.reason in ("time", "done")
