@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
@@ -98,16 +99,16 @@ def employ(
     if ranks and ranks.rank:
         ranks.follow(manifest)
         return None
-    root, spread = manifest.layout.root, ranks.lead if ranks else None
-    worker = Worker(root, policy, deadline=end, progress=progress, spread=spread)
-    if batches is None:
-        report = worker.grow_left(wait=terms.wait)
-    else:
-        report = worker.grow_these(batches, steal=terms.steal)
-    if ranks and report.reason in ("SIGINT", "SIGTERM"):
-        ranks.abort(report.exit_code)
-    elif ranks:
-        ranks.dismiss()
+    with ranks.led() if ranks else nullcontext() as spread:
+        worker = Worker(
+            manifest.layout.root, policy, deadline=end, progress=progress, spread=spread
+        )
+        if batches is None:
+            report = worker.grow_left(wait=terms.wait)
+        else:
+            report = worker.grow_these(batches, steal=terms.steal)
+        if ranks and report.reason in ("SIGINT", "SIGTERM"):
+            ranks.abort(report.exit_code)
     return report
 
 

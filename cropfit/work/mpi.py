@@ -10,14 +10,17 @@ needs none of this: then each rank is a worker of its own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import MissingDependencyError
 from cropfit.work import context
 from cropfit.work.failures import describe
-from cropfit.work.grow import load_call
+from cropfit.work.grow import Call, load_call
+
+Spread = Callable[[Call, context.Case], Call]
 
 
 def uses_mpi(manifest: Manifest) -> bool:
@@ -51,18 +54,20 @@ class Ranks:
         self._comm = MPI.COMM_WORLD.Dup()  # our messages never meet the function's
         self.rank = int(self._comm.Get_rank())
 
-    def lead(self, call: Callable[..., Any], case: context.Case) -> Callable[..., Any]:
-        """`call` for rank 0: tells the others the case, and fails if any of them fails."""
+    @contextmanager
+    def led(self) -> Iterator[Spread]:
+        """For rank 0: what spreads a call over all ranks; in the end the others are dismissed."""
+        try:
+            yield self._spread
+        finally:
+            self._comm.bcast(None)
 
+    def _spread(self, call: Call, case: context.Case) -> Call:
         def together(**row: Any) -> Any:
             self._comm.bcast((case.index, case.batch, case.attempt, row))
             return self._call(call, row)
 
         return together
-
-    def dismiss(self) -> None:
-        """Tell the others that there is nothing left."""
-        self._comm.bcast(None)
 
     def abort(self, code: int) -> None:
         """End all ranks at once: some may be in the middle of the function."""
@@ -76,18 +81,17 @@ class Ranks:
         try:
             while (told := self._comm.bcast(None)) is not None:
                 case.index, case.batch, case.attempt, row = told
-                try:
-                    self._call(call, row)
-                except Exception:
-                    continue  # rank 0 has heard of it and recorded it
+                with suppress(Exception, context.Unfinished):
+                    self._call(call, row)  # what it raises, rank 0 has heard and recorded
         finally:
             context.enter(None)
 
     def _call(self, call: Callable[..., Any], row: dict[str, Any]) -> Any:
-        error, result = None, None
+        error: BaseException | None = None
+        result = None
         try:
             result = call(**row)
-        except Exception as raised:
+        except (Exception, context.Unfinished) as raised:
             error = raised
         told = None if error is None else describe(error)["traceback"]
         texts = self._comm.allgather(told)
