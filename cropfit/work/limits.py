@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import MutableMapping
 from datetime import datetime, timedelta
+from typing import SupportsFloat
 
 from cropfit.errors import DesignError, NotFoundError
 
@@ -59,7 +60,7 @@ def seconds(duration: Duration) -> float:
     elif isinstance(duration, str):
         value = _read_clock(duration)
     else:
-        value = float(duration)
+        value = float(duration) if isinstance(duration, SupportsFloat) else math.nan
     if not value > 0:
         raise DesignError(f"{duration!r} is not a positive duration.")
     return value
