@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,11 +93,16 @@ def read_work(path: str, sower: Mapping[str, Any]) -> Work:
     ForeignFileError
         The file is somebody else's.
     """
-    for folder in sower.get("search_path", ()):
-        if folder not in sys.path and os.path.isdir(folder):
-            sys.path.append(folder)
+    find_modules(sower.get("search_path", ()))
     loaded = _load(path, (FUNCTION, CONSTANTS, RESOURCES), _versions(sower))
     return Work(loaded[FUNCTION], loaded[CONSTANTS], loaded[RESOURCES])
+
+
+def find_modules(folders: Iterable[str]) -> None:
+    """Import from these folders too, after all that this Python knows itself."""
+    for folder in folders:
+        if folder not in sys.path and os.path.isdir(folder):
+            sys.path.append(folder)
 
 
 def is_whole(path: str) -> bool:

@@ -8,13 +8,13 @@ from typing import Any
 
 import cloudpickle
 
-from cropfit.disk.functions import name_of, read_work
+from cropfit.disk.functions import find_modules, name_of, read_work
 from cropfit.disk.manifest import Manifest
 from cropfit.disk.publish import check_own
 from cropfit.errors import NotFoundError
 from cropfit.work import context
 
-_SCRIPT = '''"""Case {index} of the crop {name!r} once more: same arguments, same seed.
+_SCRIPT = '''"""Case {index} of the crop {name} once more: same arguments, same seed.
 
 {function} with
 
@@ -65,18 +65,23 @@ def write_script(manifest: Manifest, batch: int, offset: int, path: str) -> None
     arguments = {**work.constants, **work.resources, **row}
     told = (work.function, arguments, int(manifest.data["seed"]), index, batch)
     pickle = f"{os.path.splitext(path)[0]}.pkl"
+    folders = manifest.data["provenance"]["search_path"]
     with open(pickle, "wb", opener=_private) as file:
-        file.write(cloudpickle.dumps(told))
+        file.write(cloudpickle.dumps((folders, cloudpickle.dumps(told))))
     labels = pprint.pformat(sown.grid.labels_of(int(flat[offset])), width=88)
     text = _SCRIPT.format(
         index=index,
-        name=manifest.name,
-        function=name_of(work.function),
-        arguments=labels.replace("\\", "\\\\").replace('"', "'"),
+        name=_in_docstring(repr(manifest.name)),
+        function=_in_docstring(name_of(work.function)),
+        arguments=_in_docstring(labels),
         pickle=os.path.basename(pickle),
     )
     with open(path, "w", encoding="utf-8", opener=_private) as file:
         file.write(text)
+
+
+def _in_docstring(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', "'")
 
 
 def _private(path: str, flags: int) -> int:
@@ -90,7 +95,9 @@ def replay(path: str | os.PathLike[str], breakpoint: bool = False) -> Any:
     """
     check_own(os.fspath(path))
     with open(path, "rb") as file:
-        function, arguments, seed, index, batch = cloudpickle.load(file)
+        folders, told = cloudpickle.load(file)
+    find_modules(folders)
+    function, arguments, seed, index, batch = cloudpickle.loads(told)
     case = context.Case(seed)
     case.index, case.batch = index, batch
     context.enter(case)
