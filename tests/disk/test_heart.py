@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
+from contracts.ledger import eventually
 
 from cropfit.disk.heart import Heart
 
@@ -52,3 +55,114 @@ def test_closing_twice_or_without_a_start_is_no_error(beating):
     heart.close()
     heart.close()
     Heart(60.0).close()
+
+
+# -- beating ---------------------------------------------------------------------------
+
+
+def is_touched(folder: os.PathLike[str]) -> bool:
+    """Set the folder's time back and wait for a beat; False if none comes in a minute."""
+    os.utime(folder, (1.0, 1.0))
+    return eventually(lambda: os.stat(folder).st_mtime > 1.0)
+
+
+def test_the_folder_in_hand_is_touched_and_no_other(tmp_path):
+    """Also one whose name is no text."""
+    one, two = tmp_path / "one", os.fsencode(tmp_path) + b"/tw\xff"
+    one.mkdir()
+    os.mkdir(two)
+    heart = Heart(0.01)
+
+    heart.watch(str(one))
+    assert is_touched(one)
+    heart.watch(os.fsdecode(two))
+    assert is_touched(os.fsdecode(two))
+    os.utime(one, (1.0, 1.0))
+    assert is_touched(os.fsdecode(two))
+    assert os.stat(one).st_mtime == 1.0
+    heart.watch("")
+    heart.close()
+
+
+def test_a_claim_that_was_taken_over_rests_the_heart_until_the_next(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    heart = Heart(0.01)
+    heart.watch(str(one))
+    assert is_touched(one)
+
+    one.rename(two)
+    os.utime(two, (1.0, 1.0))
+    one.mkdir()
+    heart.watch(str(one))
+    assert is_touched(one)
+    heart.close()
+
+    assert os.stat(two).st_mtime == 1.0
+
+
+def test_a_function_that_holds_the_interpreter_for_long_starves_no_heart(tmp_path):
+    """No bytecode of this process runs while the folder is touched."""
+    heart = Heart(0.01)
+    heart.watch(str(tmp_path))
+    assert is_touched(tmp_path)
+    os.utime(tmp_path, (1.0, 1.0))
+
+    # A C function that does not let go: no thread of Python runs meanwhile.
+    sum(range(30_000_000))
+    touched = os.stat(tmp_path).st_mtime
+    heart.close()
+
+    assert touched > 1.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_to_the_whole_group_do_not_stop_it(tmp_path, number):
+    """The worker they are meant for still has to write what it has."""
+    before = children()
+    heart = Heart(0.01)
+    heart.watch(str(tmp_path))
+    assert is_touched(tmp_path)
+    (pid,) = children() - before
+
+    os.kill(pid, number)
+
+    assert is_touched(tmp_path)
+    assert pid in children()
+    heart.close()
+
+
+WORKER = """
+import os, subprocess, sys
+from cropfit.disk.heart import Heart
+
+heart = Heart(0.01)
+heart.watch(sys.argv[1])
+child = subprocess.Popen(["sleep", "600"], stdin=heart._pipe, stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+input()
+"""
+
+
+def test_a_heart_ends_with_its_worker_even_if_a_child_of_it_lives_on(tmp_path):
+    """Else nobody would ever take the batch over. The child holds the pipe open."""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert worker.stdout
+    child = int(worker.stdout.readline())
+    assert is_touched(tmp_path)
+    with open(f"/proc/{worker.pid}/task/{worker.pid}/children", encoding="ascii") as file:
+        (heart,) = set(map(int, file.read().split())) - {child}
+
+    worker.kill()
+    worker.communicate()
+    try:
+        ended = eventually(lambda: not os.path.exists(f"/proc/{heart}"))
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+    assert ended
