@@ -66,9 +66,9 @@ class Axis:
         return len(self.labels)
 
     def label(self, position: int) -> Any:
-        """Return one label as a Python scalar; dates and durations as text."""
+        """Return one label as JSON has it: dates, durations and complex numbers as text."""
         label = self.labels[position]
-        return str(label) if self.labels.dtype.kind in "mM" else label.item()
+        return str(label) if self.labels.dtype.kind in "cmM" else label.item()
 
     def take(self, positions: NDArray[np.intp]) -> Axis:
         """Return the axis of these labels alone, in this order."""

@@ -251,7 +251,12 @@ class Tended:
         manifest, ledger = self._open()
         if wait:
             with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
-                wait_until_grown(manifest, ledger, lambda done, total: bar.update_to(done))
+                wait_until_grown(
+                    manifest,
+                    ledger,
+                    lambda done, total: bar.update_to(done),
+                    allow_incomplete=allow_incomplete,
+                )
         where = to if to is None or isinstance(to, bool) else os.path.abspath(to)
         wanted = Wanted(
             where,

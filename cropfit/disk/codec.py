@@ -134,9 +134,9 @@ def _encode_group(
 ) -> list[Part]:
     """Encode a group, without the rows that cannot be pickled; those are added to failures."""
     named = group.meta["kind"] != "value"
-    declared = group.meta["kind"] == "names"
+    by_name = group.meta["kind"] in ("names", "dict")  # outputs of which each has a name
     encoded = [
-        encode_column(name, values, promote=named, lists=declared)
+        encode_column(name, values, promote=named, lists=by_name)
         for name, values in group.columns.items()
     ]
     bad = {row: error for column in encoded for row, error in column.failures.items()}

@@ -27,7 +27,7 @@ from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.disk.netcdf import open_dataset, replacing, save_dataset
 from cropfit.disk.records import Records
-from cropfit.errors import CropError, DamagedError, DesignError, NotReadyError
+from cropfit.errors import CropError, DamagedError, DesignError, NotReadyError, ResultError
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
 from cropfit.work.care import alive, check_bad
@@ -234,6 +234,11 @@ class Reaper:
     def _save(self) -> Any:
         is_list = self._is_list()
         target = self._target(".pkl" if is_list else ".nc")
+        if is_list and target is not None and not target.endswith(".pkl"):
+            raise ResultError(
+                f"{target} cannot hold a list of objects. Give to='<name>.pkl', or sow with "
+                "var_names to have a Dataset."
+            )
         if not is_list and not self.wanted.load:
             return self._stream(str(target))
         result = self._objects() if is_list else self._dataset()
@@ -368,9 +373,13 @@ def _save_pickle(result: Any, path: str, *, overwrite: bool) -> None:
 
 
 def wait_until_grown(
-    manifest: Manifest, ledger: Ledger, progress: Callable[[int, int], None]
+    manifest: Manifest,
+    ledger: Ledger,
+    progress: Callable[[int, int], None],
+    *,
+    allow_incomplete: bool = False,
 ) -> None:
-    """Return when every batch is grown or cannot be.
+    """Return when every batch is grown, or with `allow_incomplete` when the rest cannot be.
 
     Raises
     ------
@@ -385,6 +394,8 @@ def wait_until_grown(
         if done >= manifest.num_batches:
             return
         if not counts["sown"] and not counts["growing"] and counts["failed"]:
+            if allow_incomplete:
+                return
             raise NotReadyError(
                 f"{manifest.layout.root}: {counts['failed']} batches have failed and nothing else "
                 f"is left to wait for. See 'cropfit errors {manifest.name}', then retry or ignore "
