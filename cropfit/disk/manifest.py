@@ -213,7 +213,7 @@ def read_json(root: str) -> dict[str, Any]:
         checksum = data.pop("checksum", None)
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"There is no crop in {root}: {path} is missing.") from None
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise DamagedError(f"{path} is torn or altered: {error}.") from error
     if data.get("format") != FORMAT:
         raise DamagedError(
