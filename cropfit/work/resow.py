@@ -152,13 +152,11 @@ def _update_function(former: Manifest, request: Request, pickled: bytes, owner: 
 
 
 def _repair(former: Manifest, owner: Owner) -> None:
-    """Make the folders of batches that an append was killed before making."""
-    last = former.sowings[-1]
+    """Make the folders of batches that an append, not only the last, was killed before making."""
     if len(former.sowings) == 1:
         return
     ledger = Ledger(former.layout, owner, float(former.data["lease"]))
-    batches = range(last.first_batch, last.first_batch + last.batches.num_batches)
-    for batch in lost_batches(ledger, batches):
+    for batch in lost_batches(ledger, range(1, former.num_batches + 1)):
         os.mkdir(former.layout.batch("sown", batch), 0o700)
 
 
@@ -177,6 +175,7 @@ def _append(
     new = _new_cases(former, request.grid, digests)
     if not new.any():
         return _update_function(former, request, pickled, owner)
+    _repair(former, owner)
     grid = request.grid if new.all() else request.grid.table(np.flatnonzero(new))
     last = former.sowings[-1]
     seed = int(former.data["seed"])

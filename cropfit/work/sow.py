@@ -78,6 +78,7 @@ def sow(
     pickled = pickle_work(request.work)
     owner = Owner.here()
     sweep(os.path.dirname(root), owner)
+    former = None
     try:
         replaces = exists == "replace"
         former = _find_former(root, request, owner, replaced=replaces)
@@ -91,9 +92,10 @@ def sow(
                 # Somebody sowed at the same moment: who comes second compares.
         return sow_again(former, request, pickled, owner, append=exists == "append")
     except OSError as error:
+        kept = "Nothing was left behind" if former is None else "What stands there is kept"
         raise CropError(
             f"{root} cannot be sown: {error.strerror or error} ({error.filename or root}). "
-            "Nothing was left behind."
+            f"{kept}; when this is put right, sow again."
         ) from error
 
 

@@ -112,6 +112,9 @@ class Scene:
     def sow_more(self) -> None:
         self.sow(MORE, "append")
 
+    def sow_most(self) -> None:
+        self.sow([*MORE, 9, 10], "append")
+
     def grow(self) -> None:
         self.crop().grow()
 
@@ -150,7 +153,8 @@ class Scene:
         self.broken.unlink(missing_ok=True)
         if self.crop().is_prepared() or not (self.field / "it.nc").exists():
             self.again(self)
-            self.clean()
+            if self.act is Scene.clean:
+                self.clean()
             self.crop().grow_missing()  # takes up what a dead worker left: failures, too
             self.crop().grow_missing()
             self.crop().reap()
@@ -180,6 +184,7 @@ SCENES: dict[str, tuple[Any, ...]] = {
     "sow_again": ([Scene.die], Scene.sow, Scene.sow, XS),
     "replace": ([lambda scene: scene.sow([1, 2, 3])], _replace, _replace, XS),
     "append": ([Scene.sow, Scene.grow], Scene.sow_more, Scene.sow_more, MORE),
+    "append_others": ([Scene.sow], Scene.sow_more, Scene.sow_most, [*MORE, 9, 10]),
     "grow": ([Scene.die, Scene.sow], Scene.grow, Scene.sow, XS),
     "fail": ([Scene.sow], Scene.fail, Scene.sow, XS),
     "retry": ([Scene.sow, Scene.fail], Scene.retry, Scene.sow, XS),
@@ -188,7 +193,7 @@ SCENES: dict[str, tuple[Any, ...]] = {
     "delete": ([Scene.sow, Scene.grow], Scene.delete, Scene.sow, XS, False),
 }
 HARMS = ["kill", "torn", "lost", "full", "EIO", "ENOSPC"]
-EVERY = {"EIO": 3, "ENOSPC": 5}  # of a short run: not each operation but every third or fifth
+EVERY = {"kill": 3, "EIO": 6, "ENOSPC": 9}  # of a short run: every third operation, and so on
 
 
 @pytest.fixture(scope="module")

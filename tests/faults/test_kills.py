@@ -421,6 +421,32 @@ def test_a_function_that_holds_the_gil_longer_than_the_lease_keeps_its_claim(
     assert crop.reap(to=False)["z"].values.tolist() == [0]
 
 
+def test_a_worker_whose_batch_was_taken_from_it_says_so_and_goes_on(
+    tmp_path: Path, workers: list[subprocess.Popen[str]]
+) -> None:
+    """Before it recorded anything: the file that it wants to make has no folder any more."""
+    log, taken = Log(tmp_path / "log"), tmp_path / "taken"
+
+    def work(x: int) -> int:
+        log.add("start", x)
+        if "STUCK" in os.environ:
+            until(taken.exists)
+        return x
+
+    crop = sown(tmp_path, work, range(4), batchsize=2)
+    workers.append(start(GROW, crop, env={**os.environ, "STUCK": "1"}))
+    until(log.lines)
+    assert crop.grow(1, steal=True).grown == [1]
+    taken.touch()
+    said, _ = workers[0].communicate(timeout=60)
+
+    assert workers[0].returncode == 0, said
+    assert "Batch 1 was taken over by another worker meanwhile" in said
+    assert "1 batches grown" in said
+    assert [line.split()[1] for line in log.lines()] == ["0", "0", "1", "2", "3"]
+    assert crop.reap(to=False)["z"].values.tolist() == [*range(4)]
+
+
 # -- signals ---------------------------------------------------------------------------
 
 CODES = {signal.SIGINT: (130, -signal.SIGINT), signal.SIGTERM: (143,)}
