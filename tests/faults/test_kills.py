@@ -195,6 +195,81 @@ def test_the_supervisor_replaces_a_worker_that_was_killed(tmp_path: Path) -> Non
     assert crop.reap(to=False, clean_up=True)["z"].values.tolist() == [*range(60)]
 
 
+@pytest.mark.timeout(scaled(120, 900))
+def test_a_storm_over_trivial_cases_leaves_no_wrong_result(
+    tmp_path: Path, workers: list[subprocess.Popen[str]]
+) -> None:
+    """Thousands of cases a batch, written in runs and rewritten as one in the end."""
+    kills, rng, xs = scaled(6, 40), random.Random(3), range(scaled(40_000, 400_000))
+
+    def work(x: int) -> float:
+        return sum(range(x % 300)) + x / 7
+
+    crop = sown(tmp_path, work, xs, batchsize=2000)
+    for _ in range(kills):
+        worker = start(GROW, crop)
+        workers.append(worker)
+        until(lambda pid=worker.pid: any(c.owner.pid == pid for c in crop._open()[1].claims()))
+        time.sleep(rng.random() * 0.01)
+        assert worker.poll() is None, "too little work"
+        worker.kill()
+        worker.wait()
+    crop.grow(num_workers=2)
+
+    assert states(crop) == {"grown": len(xs) // 2000}
+    files = [path.name for path in Path(crop.location).glob("grown/*/*")]
+    assert len(files) == len(xs) // 2000  # one a batch
+    ds = crop.reap(clean_up=True, to=False)
+    assert ds["z"].values.tolist() == [work(x) for x in xs]
+    assert tree(tmp_path) == []
+    report(storm="trivial cases", kills=kills, cases=len(xs), lost=0, wrong=0)
+
+
+@pytest.mark.timeout(scaled(120, 900))
+def test_a_supervisor_stands_a_storm_over_its_workers(
+    tmp_path: Path, workers: list[subprocess.Popen[str]]
+) -> None:
+    """Killed from outside, whatever they are doing: starting, computing, between two batches."""
+    kills, rng, log = scaled(10, 60), random.Random(4), Log(tmp_path / "log")
+    xs = range(kills * 12)
+
+    def work(x: int) -> int:
+        log.add("start", x)
+        time.sleep(0.03)
+        return x
+
+    crop = sown(tmp_path, work, xs, batchsize=2)
+    program = "import sys, cropfit; cropfit.grow(crop=sys.argv[1], num_workers=4)"
+    workers.append(start(program, crop))
+    killed: set[int] = set()
+
+    def others() -> list[int]:
+        return [pid for pid in children(workers[0].pid) if pid not in killed]
+
+    while len(killed) < kills:
+        victim = rng.choice(until(others))
+        time.sleep(rng.random() * 0.2)
+        assert workers[0].poll() is None, "too little work"
+        killed.add(victim)
+        os.kill(victim, signal.SIGKILL)
+    said, _ = workers[0].communicate(timeout=100)
+
+    assert workers[0].returncode == 0, said
+    told = account(log.lines(), xs, killed)
+    assert (told.lost, told.unexplained) == ([], [])
+    assert crop.reap(to=False, clean_up=True)["z"].values.tolist() == [*xs]
+    assert tree(tmp_path) == ["log"]
+    report(storm="supervised", kills=kills, cases=len(xs), lost=0, wrong=0, repeated=told.repeated)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that `pid` started and that are there."""
+    try:
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []
+
+
 def test_workers_that_lose_their_supervisor_give_back_what_they_hold(
     tmp_path: Path, workers: list[subprocess.Popen[str]]
 ) -> None:
@@ -394,6 +469,60 @@ def socket_name() -> str:
     import socket
 
     return socket.gethostname()
+
+
+def test_a_host_that_slept_beyond_the_lease_loses_its_batch_and_knows_it(
+    tmp_path: Path, workers: list[subprocess.Popen[str]]
+) -> None:
+    """Its late finish is refused: what the other recorded stands."""
+    log = Log(tmp_path / "log")
+
+    def work(x: int) -> str:
+        log.add("start", x)
+        if socket_name() != "elsewhere" and x == 1:
+            until((tmp_path / "go").exists)
+        return f"{x} by {socket_name()}"
+
+    crop = sown(tmp_path, work, range(3), batchsize=3, lease=2)
+    workers.append(start(GROW, crop))
+    until(lambda: len(log.lines()) == 2)
+    asleep = [workers[0].pid, *children(workers[0].pid)]
+    assert len(asleep) == 2  # it and its heart
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    other = start(ELSEWHERE, crop)
+    workers.append(other)
+    said, _ = other.communicate(timeout=60)
+    assert "Batch 1 was taken over" in said
+    (tmp_path / "go").touch()
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    late, _ = workers[0].communicate(timeout=60)
+
+    assert workers[0].returncode == 0, late
+    assert "what this one computed of it is discarded" in late
+    assert [*Path(crop.location).glob("growing/*")] == []
+    values = crop.reap(to=False)["z"].values.tolist()
+    assert values[1:] == ["1 by elsewhere", "2 by elsewhere"]
+    assert values[0].startswith("0 by ")
+
+
+def test_a_heart_that_was_killed_is_replaced(tmp_path: Path) -> None:
+    hearts = Log(tmp_path / "hearts")
+
+    def work(x: int) -> int:
+        if x == 0:
+            for pid in children(os.getpid()):
+                os.kill(pid, signal.SIGKILL)
+        for pid in children(os.getpid()):
+            hearts.add(pid, Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0])
+        return x
+
+    crop = sown(tmp_path, work, range(3))
+    crop.grow()
+    assert states(crop) == {"grown": 3}
+    living = [line.split()[0] for line in hearts.lines() if line.split()[1] != "Z"]
+    assert len(set(living)) == 1
 
 
 def test_a_function_that_holds_the_gil_longer_than_the_lease_keeps_its_claim(
