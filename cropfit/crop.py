@@ -235,9 +235,10 @@ class Crop(Tended):
 
         if self.fn is None:
             raise DesignError(f"The crop {self.name!r} has no function to sow: give Crop(fn=...).")
-        for name in ("batchsize", "num_batches", "shuffle"):
-            if options.get(name) is None:
-                options[name] = getattr(self, name)
+        if options.get("batchsize") is None and options.get("num_batches") is None:
+            options.update(batchsize=self.batchsize, num_batches=self.num_batches)
+        if options.get("shuffle") is None:
+            options["shuffle"] = self.shuffle
         for name in ("constants", "resources"):
             options[name] = {**getattr(self, name), **(options.get(name) or {})}
         request = Request(self.fn, grid, Outputs.parse(**self._declared), **options)

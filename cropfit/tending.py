@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.disk.owner import Owner
+from cropfit.errors import CropError
 from cropfit.progress import Bar
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class Tended:
     def __str__(self) -> str:
         if not self.is_prepared():
             return f"{self.name}: not sown  ({self._root})"
-        return str(self.status())
+        try:
+            return str(self.status())
+        except (CropError, OSError) as error:  # a crop that is damaged must show it, too
+            return f"{self.name}: {error}"
 
     def __repr__(self) -> str:
         return f"<Crop {self}>"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cropfit.attributes import from_plain, to_plain
 from cropfit.batching import Batches, Sown
-from cropfit.disk.layout import CROP_JSON, Layout
+from cropfit.disk.layout import CROP_JSON, Layout, name_of
 from cropfit.disk.objects import ObjectReader
 from cropfit.disk.publish import write_whole
 from cropfit.errors import DamagedError, NotFoundError
@@ -58,8 +58,8 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """The crop's name."""
-        return str(self.data["name"])
+        """The crop's name, which is its folder's: crops may be moved and renamed by hand."""
+        return name_of(self.layout.root)
 
     @property
     def num_batches(self) -> int:
