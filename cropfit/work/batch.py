@@ -190,9 +190,10 @@ class BatchRun:
         for offset in self._left()[:1]:
             for mark in self.book.deaths:
                 attempt = self.book.attempts.get(offset, 0) + 1
-                last = attempt >= self.policy.max_deaths
+                deaths = self.book.killed.get(offset, 0) + 1
+                last = deaths >= self.policy.max_deaths
                 message = (
-                    f"{attempt} workers died in this case without a word (the last was "
+                    f"{deaths} workers died in this case without a word (the last was "
                     f"{mark.removeprefix('death.')})."
                 )
                 told = {"death": mark, "attempt": attempt, "final": last}

@@ -57,6 +57,8 @@ class Book:
         Offset → failure, of the cases that failed for good.
     attempts : dict
         Offset → how often the case was tried in vain.
+    killed : dict
+        Offset → how many workers died in the case.
     deaths : list of str
         Marks of workers that died on this batch and are not in `attempts` yet.
     """
@@ -71,6 +73,7 @@ class Book:
         self.done: set[int] = set()
         self.failed: dict[int, Failure] = {}
         self.attempts: dict[int, int] = {}
+        self.killed: dict[int, int] = {}
         self._header = header
         self._file = RecordFile(self.path, header)
         self._frames = 0
@@ -149,6 +152,8 @@ class Book:
         self._file.append(frames.ERROR, frames.json_bytes(failure))
         offset = failure["offset"]
         self.attempts[offset] = max(self.attempts.get(offset, 0), failure["attempt"])
+        if failure.get("death"):
+            self.killed[offset] = self.killed.get(offset, 0) + 1
         if failure["final"]:
             self.failed[offset] = failure
 

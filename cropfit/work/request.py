@@ -202,12 +202,17 @@ def _measure(
     """Costs or priorities of the chosen cases as numbers."""
     if measure is None:
         return None
+    given: Any
     if callable(measure):
         wanted = _accepted(measure, grid.names)
         rows = grid.rows(np.arange(grid.size, dtype=np.intp))
-        values = np.array([measure(**{k: row[k] for k in wanted}) for row in rows], float)
+        given = [measure(**{k: row[k] for k in wanted}) for row in rows]
     else:
-        values = np.asarray(measure, float).ravel()
+        given = measure if hasattr(measure, "__array__") else list(measure)
+    try:
+        values = np.asarray(given, float).ravel()
+    except (TypeError, ValueError) as error:
+        raise DesignError(f"{what} must be numbers: {error}") from None
     if len(values) != grid.size or not np.isfinite(values).all():
         raise DesignError(
             f"{what} must be one finite number for each of the {grid.size} cases; got "
