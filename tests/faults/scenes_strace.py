@@ -56,7 +56,7 @@ def finish(folder: Path) -> None:
     crop = crop_in(folder)
     if crop.is_prepared() or not (folder / "field" / "it.nc").exists():
         sow(folder)
-        crop.grow()
+        crop.grow_missing()  # the function itself may have been hit, too
         crop.reap()
     sow(folder)
     crop.delete()
