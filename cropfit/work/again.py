@@ -100,12 +100,9 @@ def replay(path: str | os.PathLike[str], breakpoint: bool = False) -> Any:
     function, arguments, seed, index, batch = cloudpickle.loads(told)
     case = context.Case(seed)
     case.index, case.batch = index, batch
-    context.enter(case)
-    try:
+    with context.entered(case):
         if breakpoint:
             import pdb
 
             return pdb.runcall(function, **arguments)
         return function(**arguments)
-    finally:
-        context.enter(None)

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -127,9 +127,15 @@ def current_case() -> Case:
     return getattr(_here, "case", None) or _by_hand
 
 
-def enter(case: Case | None) -> None:
-    """Make `case` the current one of this thread; None when the work ends."""
+@contextlib.contextmanager
+def entered(case: Case) -> Iterator[None]:
+    """Make `case` the current one of this thread; a function may grow another crop inside."""
+    former = getattr(_here, "case", None)
     _here.case = case
+    try:
+        yield
+    finally:
+        _here.case = former
 
 
 _by_hand = Case()

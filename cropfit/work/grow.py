@@ -177,7 +177,7 @@ class Worker:
 
     def _run(self, work: Callable[[], Any]) -> GrowReport:
         try:
-            with self._interrupts:
+            with self._interrupts, context.entered(self._case):
                 work()
                 self._interrupts.check()  # one that came while the last books were kept
         except Leave as leave:
@@ -196,7 +196,6 @@ class Worker:
                 "put right, grow again."
             ) from error
         finally:
-            context.enter(None)
             self._heart.close()
         return self.report
 
@@ -353,7 +352,6 @@ class Worker:
         if self._work is None:
             call = load_call(self.manifest)
             self._work = self._spread(call, self._case) if self._spread else call
-            context.enter(self._case)
         return self._work
 
     # -- between cases -------------------------------------------------------------

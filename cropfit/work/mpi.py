@@ -77,14 +77,11 @@ class Ranks:
         """Compute what rank 0 tells until it dismisses us."""
         case = context.Case(int(manifest.data["seed"]))
         call = load_call(manifest)
-        context.enter(case)
-        try:
+        with context.entered(case):
             while (told := self._comm.bcast(None)) is not None:
                 case.index, case.batch, case.attempt, row = told
                 with suppress(Exception, context.Unfinished):
                     self._call(call, row)  # what it raises, rank 0 has heard and recorded
-        finally:
-            context.enter(None)
 
     def _call(self, call: Callable[..., Any], row: dict[str, Any]) -> Any:
         error: BaseException | None = None

@@ -27,7 +27,14 @@ from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.disk.netcdf import open_dataset, replacing, save_dataset
 from cropfit.disk.records import Records
-from cropfit.errors import CropError, DamagedError, DesignError, NotReadyError, ResultError
+from cropfit.errors import (
+    CropError,
+    DamagedError,
+    DesignError,
+    NotFoundError,
+    NotReadyError,
+    ResultError,
+)
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
 from cropfit.work.care import alive, check_bad
@@ -113,13 +120,17 @@ class Reaper:
             )
         result = self._merge()
         if self.wanted.deletes:
-            if self._list() != listed:
-                raise CropError(
-                    f"{self.manifest.layout.root} was grown, sown or mended while it was reaped, "
-                    "so it is not deleted. Reap again."
-                )
-            publish.discard(self.manifest.layout.root, str(self.ledger.owner))
+            with contextlib.suppress(FileNotFoundError):  # somebody else reaped and deleted it
+                self._delete(listed)
         return result
+
+    def _delete(self, listed: dict[str, list[int]]) -> None:
+        if self._list() != listed:
+            raise CropError(
+                f"{self.manifest.layout.root} was grown, sown or mended while it was reaped, "
+                "so it is not deleted. Reap again."
+            )
+        publish.discard(self.manifest.layout.root, str(self.ledger.owner))
 
     def peek(self) -> Any:
         """What there is by now, batches in the making included; nothing is written."""
@@ -206,6 +217,11 @@ class Reaper:
             except _Bad as bad:
                 self._set_aside(bad)
             except OSError as error:
+                if not os.path.isdir(self.manifest.layout.root):
+                    raise NotFoundError(
+                        f"{self.manifest.layout.root} was deleted while it was reaped; somebody "
+                        "else may have reaped it."
+                    ) from error
                 raise CropError(
                     f"{self.manifest.layout.root} cannot be reaped: {_why(error)}. It is as it "
                     "was; when this is put right, reap again."

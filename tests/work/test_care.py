@@ -106,10 +106,11 @@ def test_status_tells_workers_rate_and_time_left(here: Path) -> None:
 
     assert len(status.workers) == 1
     assert f".{worker.pid}." in status.workers[0]
-    assert status.batch_seconds == pytest.approx(0.1, rel=0.5)
-    assert status.rate == pytest.approx(10, rel=0.5)
-    assert status.eta == pytest.approx(0.4, rel=0.5)
-    assert "1 workers, about 0 s left" in text
+    assert status.batch_seconds is not None
+    assert 0.1 <= status.batch_seconds < 2
+    assert status.rate == pytest.approx(1 / status.batch_seconds)
+    assert status.eta == pytest.approx(4 * status.batch_seconds)
+    assert "1 workers, about" in text
     assert crop.status().eta is None
 
 

@@ -584,3 +584,16 @@ def test_json_of_the_status_can_be_dumped_after_any_failure(here: Path) -> None:
     assert len(crop.errors()) == 2
     json.dumps(crop.errors())
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
+
+
+def test_two_reapers_at_once_leave_one_whole_file(here: Path) -> None:
+    crop = grown(lambda x: np.full(10_000, x), {"x": range(40)}, var_names="z")
+    reapers = [start("import cropfit; cropfit.Crop.load('it').reap()", cwd=here) for _ in range(2)]
+    said = [reaper.communicate(timeout=60)[0] for reaper in reapers]
+
+    assert 0 in [reaper.returncode for reaper in reapers]
+    for text, reaper in zip(said, reapers, strict=True):
+        assert reaper.returncode == 0 or "NotFoundError" in text, text
+    assert tree(here) == ["it.nc"]
+    assert cf.load_dataset("it.nc").z.isel(z_0=0).values.tolist() == [*range(40)]
+    assert not crop.is_prepared()
