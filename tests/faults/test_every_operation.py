@@ -193,7 +193,7 @@ SCENES: dict[str, tuple[Any, ...]] = {
     "delete": ([Scene.sow, Scene.grow], Scene.delete, Scene.sow, XS, False),
 }
 HARMS = ["kill", "torn", "lost", "full", "EIO", "ENOSPC"]
-EVERY = {"kill": 3, "EIO": 6, "ENOSPC": 9}  # of a short run: every third operation, and so on
+EVERY = {"kill": 4, "EIO": 6, "ENOSPC": 9}  # of a short run: every fourth operation, and so on
 
 
 @pytest.fixture(scope="module")

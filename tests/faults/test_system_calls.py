@@ -88,7 +88,7 @@ def test_harm_at_a_system_call_costs_nothing(
     here, saved = prepare(act)
     calls = calls_of(here, act, tmp_path / "trace")
     points = [(name, number) for name, numbers in calls.items() for number in numbers]
-    chosen = random.Random(act + harm).sample(points, min(len(points), scaled(3, 50)))
+    chosen = random.Random(act + harm).sample(points, min(len(points), scaled(2, 50)))
     hits = Counter[str]()
     for name, number in chosen:
         shutil.rmtree(here)
