@@ -14,7 +14,7 @@ from cropfit.progress import Bar
 
 if TYPE_CHECKING:
     from cropfit.work.care import Status
-    from cropfit.work.failures import Failure
+    from cropfit.work.failures import Failures
     from cropfit.work.target import Layout
 
 Batches = int | Iterable[int] | None
@@ -99,8 +99,8 @@ class Tended:
         counts = ledger.counts()
         return counts["grown"] + counts["ignored"] == manifest.num_batches
 
-    def errors(self) -> list[Failure]:
-        """Failed cases: arguments, type, message, traceback, host, attempt."""
+    def errors(self) -> Failures:
+        """Failed cases: arguments, type, message, traceback, host, attempt; shown as a table."""
         from cropfit.work.care import errors
 
         return errors(*self._open())

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cropfit.disk.exact import as_arrays, common_dtype, exact_cast, is_plain
 from cropfit.disk.frames import ALIGN, Part
+from cropfit.disk.pickles import dumps
 from cropfit.errors import DamagedError, ForeignFileError, ResultError
 
 __all__ = ["Column", "Encoded", "Spec", "decode_column", "encode_column"]
@@ -279,23 +280,13 @@ def _pickles(name: str, values: Sequence[Any]) -> Encoded:
     pieces, failures = [], {}
     for position, value in enumerate(values):
         try:
-            pieces.append(_dump(value))
+            pieces.append(dumps(value))
         except Exception as error:  # a value's own __reduce__ may raise anything
             failures[position] = ResultError(
                 f"the result{f' {name!r}' if name else ''} of type {type(value).__name__} "
                 f"cannot be pickled: {type(error).__name__}: {error}"
             )
     return Encoded(Spec(name, "pickle"), _with_ends(pieces), failures)
-
-
-def _dump(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, 5)
-    except Exception:  # lambdas, local classes: what pickle only knows by name
-        import cloudpickle
-
-        dumped: bytes = cloudpickle.dumps(value, 5)
-        return dumped
 
 
 def _with_ends(pieces: list[bytes]) -> list[Part]:

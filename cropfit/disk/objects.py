@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk import frames
-from cropfit.disk.pickles import dumps, fingerprint
+from cropfit.disk.pickles import dumps
 from cropfit.disk.publish import check_own
 from cropfit.errors import DamagedError, DesignError
 
@@ -66,6 +66,8 @@ class ObjectWriter:
         digests : list of str
             A fingerprint of each object.
         """
+        from cropfit.disk.fingerprint import fingerprint  # the sower's need, not the worker's
+
         ends, digests = [self._size], []
         if self._handle < 0:
             self._handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)

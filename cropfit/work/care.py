@@ -17,7 +17,7 @@ from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
 from cropfit.work.beds import lost_batches
-from cropfit.work.failures import Failure
+from cropfit.work.failures import Failure, Failures
 from cropfit.work.results import find_damage, footer_of, read_partial
 from cropfit.work.sow import sweep
 
@@ -143,12 +143,12 @@ def _median_seconds(manifest: Manifest, ledger: Ledger) -> float | None:
 # -- failures --------------------------------------------------------------------------
 
 
-def errors(manifest: Manifest, ledger: Ledger) -> list[Failure]:
+def errors(manifest: Manifest, ledger: Ledger) -> Failures:
     """Every failure of every failed batch, in the order of the cases."""
-    found = []
+    found: list[Failure] = []
     for batch in ledger.numbers("failed"):
         found += errors_of(manifest, batch)
-    return sorted(found, key=lambda failure: failure["case"])
+    return Failures(sorted(found, key=lambda failure: int(failure["case"])))
 
 
 def errors_of(manifest: Manifest, batch: int) -> list[Failure]:

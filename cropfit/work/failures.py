@@ -22,6 +22,16 @@ from typing import Any
 Failure = dict[str, Any]
 
 
+class Failures(list[Failure]):
+    """Failed cases, shown as a table of one line each; tracebacks are in the records."""
+
+    def __repr__(self) -> str:
+        lines = (f"{tell(each)}  [attempt {each['attempt']}, {each['host']}]" for each in self)
+        return "\n".join([f"{len(self)} failed cases", *lines])
+
+    __str__ = __repr__
+
+
 def describe(error: BaseException) -> Failure:
     """Type, message and traceback of `error`, without this package's own frames."""
     first: TracebackType | None = error.__traceback__

@@ -18,8 +18,8 @@ from typing import Any
 import cloudpickle
 
 from cropfit._version import __version__
+from cropfit.disk.fingerprint import fingerprint
 from cropfit.disk.functions import Work, name_of
-from cropfit.disk.pickles import fingerprint
 
 GIT_PATIENCE = 5.0  # seconds; a repository on a slow disk must not hold up the sowing
 

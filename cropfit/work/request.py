@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from cropfit.attributes import to_plain
 from cropfit.batching import Batches, plan_batches
+from cropfit.disk.fingerprint import digest, fingerprint
 from cropfit.disk.functions import Work, name_of
 from cropfit.disk.objects import pickle_object
-from cropfit.disk.pickles import digest, fingerprint
 from cropfit.errors import DesignError
 from cropfit.grid import Axis, Grid
 from cropfit.outputs import Outputs

@@ -163,8 +163,10 @@ def test_errors_are_a_table_of_arguments_error_place_and_attempt(mixed: cf.Crop)
         "message": "two",
     }
     assert {"traceback", "attempt", "host", "pid", "seconds", "time"} <= failure.keys()
-    table = str(mixed.errors())
-    assert "ValueError" in table
+    assert str(mixed.errors()).splitlines() == [
+        "1 failed cases",
+        f"batch 3 case 0 (x=2) ValueError: two  [attempt 1, {os.uname().nodename}]",
+    ]
 
 
 # -- by hand ---------------------------------------------------------------------------

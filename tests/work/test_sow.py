@@ -791,3 +791,18 @@ def test_append_of_other_parameters_is_refused(here: Path) -> None:
     crop.sow_combos({"x": [1, 2]})
     with pytest.raises(cf.ExistsError, match=r"parameters: \['x'\] were sown, \['x', 'y'\] given"):
         crop.sow_combos({"x": [1], "y": [2]}, exists="append")
+
+
+def test_results_of_a_class_of_the_notebook_can_be_reaped_elsewhere(here: Path) -> None:
+    """Where a class of the script itself is returned, be it grown here or by workers."""
+    for how in ("crop.grow()", "crop.grow(num_workers=1)"):
+        python(
+            "import cropfit\n"
+            "class Fit:\n"
+            "    def __init__(self, x): self.x = x\n"
+            "crop = cropfit.Crop(Fit, 'it', verbosity=0)\n"
+            "crop.sow_combos({'x': [3, 4]}, exists='replace')\n"
+            f"{how}\n"
+            "assert all(isinstance(fit, Fit) for fit in crop.reap(to=False))\n"
+        )
+        assert [fit.x for fit in cf.Crop.load("it", verbosity=0).reap(to=False)] == [3, 4]
