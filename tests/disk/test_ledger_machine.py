@@ -256,6 +256,7 @@ class Crowd(RuleBasedStateMachine):
         else:
             assert held
             self.places[batch].torn = False
+            self.places[batch].silent = False  # to write is a sign of life too
 
     @precondition(lambda self: len(self._alive()) > 1)
     @rule(
@@ -403,8 +404,8 @@ def test_whatever_workers_do_and_wherever_they_die_each_batch_is_in_one_place(te
     run_state_machine_as_test(
         type("Here", (Crowd,), {"template": template}),
         settings=settings(
-            max_examples=200,
-            stateful_step_count=60,
+            max_examples=120,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
