@@ -216,6 +216,13 @@ class Reaper:
                 return self._save()
             except _Bad as bad:
                 self._set_aside(bad)
+            except ResultError as error:
+                if self.wanted.nested:
+                    raise
+                raise ResultError(
+                    f"{str(error).rstrip('.')}. Nothing was deleted: reap(nested=True) gives what "
+                    "the function returned as it is."
+                ) from error
             except OSError as error:
                 if not os.path.isdir(self.manifest.layout.root):
                     raise NotFoundError(
