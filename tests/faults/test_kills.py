@@ -329,8 +329,8 @@ CRASHES = {
     1: ("Killed", "SIGSEGV"),
     3: ("Exited", "3"),
     4: ("Killed", "SIGKILL"),
-    6: ("Timeout", "1.5 s"),
-    8: ("OutOfMemory", "400 MiB"),
+    6: ("Timeout", "5 s"),
+    8: ("OutOfMemory", "300 MiB"),
 }
 
 
@@ -351,13 +351,13 @@ def test_each_crash_costs_one_case_and_is_recorded_as_what_it_was(
         elif x == 6:
             time.sleep(60)
         elif x == 8:
-            hoard = np.ones(1 << 27)
+            hoard = np.ones(1 << 26)
             time.sleep(60)
             del hoard
         return x
 
     crop = sown(tmp_path, work, range(10), batchsize=batchsize)
-    told = crop.grow(fresh=True, num_workers=2, timeout=1.5, max_memory=400 << 20)
+    told = crop.grow(fresh=True, num_workers=2, timeout=5, max_memory=300 << 20)
 
     failures = {f["case"]: f for f in crop.errors()}
     assert {case: f["type"] for case, f in failures.items()} == {
@@ -507,14 +507,20 @@ def test_a_host_that_slept_beyond_the_lease_loses_its_batch_and_knows_it(
     assert values[0].startswith("0 by ")
 
 
+def hearts_of(pid: int) -> list[int]:
+    """Children that beat for a worker; other tests' pools have helpers of theirs."""
+    named = {child: Path(f"/proc/{child}/cmdline").read_bytes() for child in children(pid)}
+    return [child for child, command in named.items() if b"os.utime" in command or not command]
+
+
 def test_a_heart_that_was_killed_is_replaced(tmp_path: Path) -> None:
     hearts = Log(tmp_path / "hearts")
 
     def work(x: int) -> int:
         if x == 0:
-            for pid in children(os.getpid()):
+            for pid in hearts_of(os.getpid()):
                 os.kill(pid, signal.SIGKILL)
-        for pid in children(os.getpid()):
+        for pid in hearts_of(os.getpid()):
             hearts.add(pid, Path(f"/proc/{pid}/stat").read_text().rsplit(")")[1].split()[0])
         return x
 

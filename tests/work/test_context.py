@@ -159,22 +159,6 @@ def test_should_stop_tells_a_running_function_that_stop_was_called(here: Path) -
     assert crop.reap() == ["False True"]
 
 
-def test_asking_costs_little(here: Path) -> None:
-    """A sampler may ask should_stop() in its inner loop."""
-
-    def work(x: int) -> float:
-        begun = time.perf_counter()
-        for _ in range(2000):
-            cf.current_case().should_stop()
-        return (time.perf_counter() - begun) / 2000
-
-    crop = cf.Crop(work, "it", verbosity=0, var_names="z")
-    crop.sow_combos({"x": [0]})
-    crop.grow()
-
-    assert crop.reap(to=False).z.item() < 100e-6
-
-
 def test_by_hand_it_is_a_case_of_its_own(here: Path) -> None:
     assert 0 <= draw(1) < 1
     case = cf.current_case()

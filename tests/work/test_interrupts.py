@@ -58,13 +58,14 @@ def test_ctrl_c_in_a_notebook_is_a_keyboard_interrupt_and_the_crop_can_be_grown_
 
     crop = cf.Crop(work, "it", verbosity=0, var_names="z")
     crop.sow_combos({"x": range(4)}, num_batches=2)
+    former = signal.getsignal(signal.SIGINT)
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         crop.grow()
 
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 25
     assert (crop.status().grown, crop.status().sown) == (1, 1)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is former
     crop.grow()
     assert tally.sorted() == [0, 1, 2, 2, 3]
 
