@@ -46,6 +46,8 @@ class Case:
         self._seed = seed
         self._deadline = deadline
         self._asked_to_stop = asked_to_stop
+        self._told_to_stop = False
+        self._ask_again = 0.0
 
     @property
     def rng(self) -> np.random.Generator:
@@ -101,9 +103,15 @@ class Case:
     def should_stop(self) -> bool:
         """Whether to save a checkpoint and `leave` soon.
 
-        True when the deadline has passed or `Crop.stop` was called.
+        True when the deadline has passed or `Crop.stop` was called. Looks for the
+        latter at most five times a second, so that an inner loop may ask.
         """
-        return self.time_left() <= 0 or self._asked_to_stop()
+        if self.time_left() <= 0:
+            return True
+        now = time.monotonic()
+        if now >= self._ask_again:
+            self._told_to_stop, self._ask_again = self._asked_to_stop(), now + 0.2
+        return self._told_to_stop
 
     def leave(self) -> NoReturn:
         """Give the case back unfinished, and end the worker.
