@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -231,6 +232,7 @@ def test_harm_at_every_operation_costs_nothing(
         if again is None:
             break
         points, at, repeated = points + 1, at + step, repeated + again
+    assert points or harm != "kill"
     report(scene=name, harm=harm, points=points, repeated=repeated)
 
 
@@ -242,9 +244,13 @@ def _harm_once(scene: Scene, at: int, harm: str) -> int | None:
         with Injector(scene.field, at, harm) as injector:
             try:
                 scene.act(scene)
-            finally:
+            except BaseException:
                 if injector.count < at:
-                    os._exit(UNHARMED)
+                    traceback.print_exc()
+                    os._exit(FOREIGN)  # the act itself is at fault
+                raise
+            if injector.count < at:
+                os._exit(UNHARMED)
 
     ended = forked(harmed, log)
     if ended.code == UNHARMED:

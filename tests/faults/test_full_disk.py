@@ -13,6 +13,7 @@ import pytest
 from faults.harness import report
 
 HERE = Path(__file__).parent
+PATH = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 BY_INODES = ["sow_inodes", "grow_inodes", "reap_inodes"]
 BY_BYTES = [
     "sow",
@@ -42,7 +43,7 @@ def test_a_full_disk_costs_nothing(scene: str, tmp_path: Path) -> None:
         text=True,
         check=False,
         timeout=100,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": PATH},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     report(full_disk=scene, **dict(re.findall(r"(\w+) (\d+)", done.stdout)))

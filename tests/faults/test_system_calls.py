@@ -20,6 +20,7 @@ import pytest
 from faults.harness import Log, account, report, scaled
 
 HERE = Path(__file__).parent
+PATH = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
 CALLS = (
     *("openat", "write", "writev", "pwrite64", "fsync", "fdatasync", "ftruncate", "close"),
     *("rename", "renameat", "renameat2", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir"),
@@ -36,7 +37,7 @@ def run(folder: Path, act: str, *before: str) -> subprocess.CompletedProcess[str
         text=True,
         check=False,
         timeout=100,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        env={**os.environ, "PYTHONPATH": PATH},
     )
 
 
