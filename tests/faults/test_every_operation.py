@@ -23,6 +23,7 @@ import xarray as xr
 import cropfit as cf
 from faults.harness import (
     FAILED,
+    FOREIGN,
     FULL,
     UNHARMED,
     Injector,
