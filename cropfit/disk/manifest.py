@@ -113,8 +113,11 @@ class Manifest:
 def write_manifest(layout: Layout, data: Mapping[str, Any], owner: str) -> None:
     """Publish ``crop.json``."""
     marked = {**data, "checksum": _checksum(data)}
-    text = json.dumps(marked, indent=1, ensure_ascii=False) + "\n"
-    write_whole(layout.crop_json, text.encode(), owner)
+    try:
+        text = json.dumps(marked, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a label that is no text, such as a file's name of another system
+        text = json.dumps(marked, indent=1).encode()
+    write_whole(layout.crop_json, text + b"\n", owner)
 
 
 def _checksum(data: Mapping[str, Any]) -> str:

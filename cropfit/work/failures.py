@@ -21,6 +21,9 @@ from typing import Any
 
 Failure = dict[str, Any]
 
+LONGEST_MESSAGE = 10_000  # characters that are kept
+LONGEST_TRACEBACK = 30_000
+
 
 class Failures(list[Failure]):
     """Failed cases, shown as a table of one line each; tracebacks are in the records."""
@@ -47,7 +50,19 @@ def describe(error: BaseException) -> Failure:
         text = "".join(traceback.format_exception(kind, error, first))
     except Exception:
         text = f"{kind.__name__}: {message}\n"
-    return {"type": f"{module}{kind.__qualname__}", "message": message, "traceback": text}
+    return {
+        "type": f"{module}{kind.__qualname__}",
+        "message": _shortened(message, LONGEST_MESSAGE),
+        "traceback": _shortened(text, LONGEST_TRACEBACK),
+    }
+
+
+def _shortened(text: str, most: int) -> str:
+    """Head and tail of a text that holds a whole array, or a recursion."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[... {len(text) - 2 * half} characters ...]\n{text[-half:]}"
 
 
 def died(message: str, kind: str = "WorkerDied") -> Failure:

@@ -77,7 +77,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     pipe: int
     batches: list[int] | None
-    rest: bytes = b""
+    rest: bytearray = field(default_factory=bytearray)
     batch: int | None = None
     offset: int | None = None
     since: float = field(default_factory=time.monotonic)
@@ -225,7 +225,10 @@ class Supervisor:
             if not data:
                 child.silent = True
                 return
-            *lines, child.rest = (child.rest + data).split(b"\n")
+            child.rest += data
+            if b"\n" not in data:
+                continue  # a long report: join it once
+            *lines, child.rest = child.rest.split(b"\n")
             for line in lines:
                 self._understand(child, json.loads(line))
 

@@ -806,3 +806,12 @@ def test_results_of_a_class_of_the_notebook_can_be_reaped_elsewhere(here: Path) 
             "assert all(isinstance(fit, Fit) for fit in crop.reap(to=False))\n"
         )
         assert [fit.x for fit in cf.Crop.load("it", verbosity=0).reap(to=False)] == [3, 4]
+
+
+def test_a_files_name_of_another_encoding_is_a_value(here: Path) -> None:
+    name = os.fsdecode(b"spectrum-\xff.dat")
+    crop = crop_of(lambda path: len(os.fsencode(path)), var_names="z")
+    crop.sow_combos({"path": [name, "größe.dat"]})
+    crop.grow()
+
+    assert cf.Crop.load("it", verbosity=0).reap(to=False).path.values.tolist()[0] == name

@@ -388,3 +388,19 @@ def test_very_many_batches_can_be_named(here: Path) -> None:
     report = crop.grow(range(1, 40_001), num_workers=1, max_fails=1, walltime=1)
 
     assert report.reason in ("time", "done")
+
+
+def test_very_many_failures_with_very_long_messages_do_not_hold_up_the_work(here: Path) -> None:
+    def work(x: int) -> int:
+        raise ValueError("begin " + 1_000_000 * "x" + " end")
+
+    crop = sown(work, cases=500, num_batches=2)
+    begun = time.monotonic()
+    report = crop.grow(num_workers=1)
+
+    assert time.monotonic() - begun < 30
+    assert len(report.failures) == 500
+    message = crop.errors()[-1]["message"]
+    assert len(message) < 11_000
+    assert message.startswith("begin xxx")
+    assert message.endswith("xxx end")
