@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
-    from cropfit.work.grow import GrowReport
+    from cropfit.work.report import GrowReport
 
 _WHERE = {
     "Crop": "cropfit.crop",
@@ -46,7 +46,7 @@ _WHERE = {
     "open_dataset": "cropfit.disk.netcdf",
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
-    "GrowReport": "cropfit.work.grow",
+    "GrowReport": "cropfit.work.report",
     "Status": "cropfit.work.care",
     **dict.fromkeys(
         (

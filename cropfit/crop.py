@@ -13,8 +13,8 @@ from cropfit.find import find_crop
 from cropfit.progress import Bar
 from cropfit.tending import Batches, Tended
 from cropfit.work.employ import Terms, conclude, employ
-from cropfit.work.grow import GrowReport
 from cropfit.work.limits import Duration
+from cropfit.work.report import GrowReport
 
 if TYPE_CHECKING:
     from cropfit.grid import Grid

@@ -8,7 +8,7 @@ from typing import Any
 from cropfit.crop import Crop
 from cropfit.find import crops_in
 from cropfit.tending import Batches
-from cropfit.work.grow import GrowReport
+from cropfit.work.report import GrowReport
 
 
 def grow(

@@ -250,7 +250,8 @@ class Tended:
         ExistsError
             The file `to` exists.
         """
-        from cropfit.work.reap import Reaper, Wanted, wait_until_grown
+        from cropfit.work.reap import Reaper, Wanted
+        from cropfit.work.wait import wait_until_grown
 
         manifest, ledger = self._open()
         if wait:

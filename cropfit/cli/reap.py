@@ -78,7 +78,8 @@ def _reap(
     """Reap, and tell what was written."""
     from cropfit.progress import Bar
     from cropfit.tending import open_crop as open_books
-    from cropfit.work.reap import Reaper, Wanted, wait_until_grown
+    from cropfit.work.reap import Reaper, Wanted
+    from cropfit.work.wait import wait_until_grown
 
     manifest, ledger = open_books(folder)
     if wait:

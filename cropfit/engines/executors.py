@@ -23,8 +23,9 @@ from cropfit.engines.pools import Future, Pool, adapt, named
 from cropfit.errors import CropError, DesignError
 from cropfit.work.batch import Policy
 from cropfit.work.employ import Progress, Terms
-from cropfit.work.grow import GrowReport, Worker
+from cropfit.work.grow import Worker
 from cropfit.work.limits import cap_threads, find_deadline
+from cropfit.work.report import GrowReport
 
 TURN = 10.0  # seconds after which a worker reports and is given another turn
 POLL = 0.02

@@ -107,8 +107,11 @@ class Book:
 
     def _read(self, name: str) -> tuple[dict[tuple[int, ...], memoryview], list[Failure], bool]:
         """Results and failures in a former owner's file, and whether it was published."""
-        with open(f"{self.folder}/{name}", "rb") as file:
-            data = file.read()
+        try:
+            with open(f"{self.folder}/{name}", "rb") as file:
+                data = file.read()
+        except FileNotFoundError:
+            return {}, [], False  # a late worker took it back
         payloads: dict[tuple[int, ...], memoryview] = {}
         failures: list[Failure] = []
         known = sealed = mended = False

@@ -12,7 +12,8 @@ from typing import Any
 
 from cropfit.errors import CropError
 from cropfit.work.batch import Policy
-from cropfit.work.grow import GrowReport, Worker
+from cropfit.work.grow import Worker
+from cropfit.work.report import GrowReport
 
 
 def main() -> None:

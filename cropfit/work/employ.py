@@ -15,8 +15,9 @@ from cropfit.disk.manifest import Manifest
 from cropfit.errors import CaseError, DesignError
 from cropfit.work.batch import Policy
 from cropfit.work.failures import tell
-from cropfit.work.grow import GrowReport, Worker
+from cropfit.work.grow import Worker
 from cropfit.work.limits import Duration, find_deadline, mpi_size, seconds
+from cropfit.work.report import GrowReport
 
 if TYPE_CHECKING:
     from cropfit.work.mpi import Ranks

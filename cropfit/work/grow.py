@@ -8,18 +8,18 @@ what a dead worker left in ``growing/``.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 from cropfit.disk.functions import read_work
 from cropfit.disk.heart import Heart
-from cropfit.disk.layout import STOP
+from cropfit.disk.layout import RESULTS, STOP
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.disk.owner import Owner
@@ -27,9 +27,9 @@ from cropfit.disk.publish import clock
 from cropfit.errors import CropError
 from cropfit.work import context
 from cropfit.work.batch import BatchRun, Leave, LostClaim, Policy
-from cropfit.work.failures import Failure
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import job_id
+from cropfit.work.report import GrowReport
 from cropfit.work.results import footer_of
 
 LOOK_EVERY = 2.0  # seconds between two looks for a stop sign, a new function, a lost claim
@@ -45,57 +45,6 @@ def load_call(manifest: Manifest) -> Call:
     work = read_work(manifest.layout.function, manifest.data["provenance"])
     given = {**work.constants, **work.resources}
     return functools.partial(work.function, **given) if given else work.function
-
-
-@dataclass
-class GrowReport:
-    """What a worker did.
-
-    Attributes
-    ----------
-    grown, failed : list of int
-        Batches that this worker finished, and those in which cases failed.
-    cases : int
-        Cases that it computed.
-    failures : list of dict
-        Cases that failed: arguments, error, traceback.
-    reason : str
-        Why it ended: "done", or "time", "stop", "error", "max_fails", "gone", "turn",
-        "SIGINT", "SIGTERM".
-    notes : list of str
-        What else is worth knowing, a sentence each.
-    """
-
-    grown: list[int] = field(default_factory=list)
-    failed: list[int] = field(default_factory=list)
-    cases: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    reason: str = "done"
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 1 cases failed, 75 work is left (time or stop), 130 or 143 signals."""
-        codes = {"time": 75, "stop": 75, "SIGINT": 130, "SIGTERM": 143}
-        return codes.get(self.reason, 1 if self.failed or self.reason != "done" else 0)
-
-    def add(self, other: GrowReport) -> None:
-        """Count in what another worker did."""
-        self.grown += other.grown
-        self.failed += other.failed
-        self.cases += other.cases
-        self.failures += other.failures
-        self.notes += other.notes
-        if self.reason == "done":
-            self.reason = other.reason
-
-    def __str__(self) -> str:
-        parts = [f"{len(self.grown)} batches grown"]
-        if self.failed:
-            parts.append(f"{len(self.failed)} failed")
-        if self.reason != "done":
-            parts.append(f"ended by {self.reason}")
-        return ", ".join(parts) + f", {self.cases} cases computed"
 
 
 class Worker:
@@ -331,10 +280,24 @@ class Worker:
         self._progress(claim.batch, "grown" if whole else "failed")
 
     def _note_loss(self, claim: Claim) -> None:
+        with contextlib.suppress(OSError):
+            self._withdraw(claim)
         self.report.notes.append(
             f"Batch {claim.batch} was taken over by another worker meanwhile; what this one "
             "computed of it is discarded."
         )
+
+    def _withdraw(self, claim: Claim) -> None:
+        """Remove our file from beside the new owner's: on NFS a late write follows the folder."""
+        state = self.ledger.where(claim.batch)
+        if state not in ("grown", "failed"):
+            return
+        folder = self.manifest.layout.batch(state, claim.batch)
+        files = [name for name in os.listdir(folder) if name.startswith(RESULTS)]
+        ours = [name for name in files if name.startswith(f"{RESULTS}{claim.owner.token}")]
+        if len(ours) < len(files):
+            for name in ours:
+                os.unlink(f"{folder}/{name}")
 
     def _let_go(self, claim: Claim) -> bool:
         """Give the batch back; False if it is not ours any more.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -44,8 +43,6 @@ from cropfit.work.target import Layout
 
 if TYPE_CHECKING:
     import xarray as xr
-
-LONGEST_PAUSE = 5.0  # seconds between two listings while waiting
 
 
 @dataclass(frozen=True)
@@ -393,36 +390,3 @@ def _save_pickle(result: Any, path: str, *, overwrite: bool) -> None:
             if file.read() != data:
                 raise DamagedError(f"{draft}: what was read back is not what was written.")
         pickle.loads(data)
-
-
-def wait_until_grown(
-    manifest: Manifest,
-    ledger: Ledger,
-    progress: Callable[[int, int], None],
-    *,
-    allow_incomplete: bool = False,
-) -> None:
-    """Return when every batch is grown, or with `allow_incomplete` when the rest cannot be.
-
-    Raises
-    ------
-    NotReadyError
-        All that is left has failed, so waiting would never end.
-    """
-    pause = 0.05
-    while True:
-        counts = ledger.counts()
-        done = counts["grown"] + counts["ignored"]
-        progress(done, manifest.num_batches)
-        if done >= manifest.num_batches:
-            return
-        if not counts["sown"] and not counts["growing"] and counts["failed"]:
-            if allow_incomplete:
-                return
-            raise NotReadyError(
-                f"{manifest.layout.root}: {counts['failed']} batches have failed and nothing else "
-                f"is left to wait for. See 'cropfit errors {manifest.name}', then retry or ignore "
-                "them, or reap with allow_incomplete=True."
-            )
-        time.sleep(pause)
-        pause = min(LONGEST_PAUSE, pause * 1.5)

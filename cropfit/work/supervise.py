@@ -33,9 +33,9 @@ from cropfit.errors import CropError
 from cropfit.work.batch import Policy
 from cropfit.work.book import Book
 from cropfit.work.failures import died
-from cropfit.work.grow import GrowReport
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import cap_threads
+from cropfit.work.report import GrowReport
 
 POLL = 0.2  # seconds between two looks at the limits of a case
 PORTIONS = 4  # in which named batches are dealt to each worker, so that none idles for long

@@ -16,6 +16,8 @@ import pytest
 from steps import GROW, Gate, Tally, python, start, tree
 
 import cropfit as cf
+from cropfit.work.batch import Policy
+from cropfit.work.grow import Worker
 
 
 def sown(fn: Any, name: str = "it", cases: int = 4, **options: Any) -> cf.Crop:
@@ -676,3 +678,23 @@ def test_a_worker_takes_the_new_function_and_appended_cases_while_it_grows(here:
     assert worker.returncode == 0, said
     assert states(crop) == {"grown": 5}
     assert crop.reap(to=False).z.values.tolist() == [0, 101, 102, 107, 108]
+
+
+def test_a_late_workers_file_does_not_stay_beside_the_new_owners(here: Path) -> None:
+    """As NFS leaves it, where a write by path follows a folder that was renamed."""
+    crop = cf.Crop(lambda x: 2 * x, "late", var_names="z", verbosity=0)
+    crop.sow_combos({"x": [1]})
+    late = Worker(crop.location, Policy())
+    claim = late.ledger.claim(1)
+    assert claim is not None
+    crop.grow(1, steal=True)
+    grown = Path(crop.location, "grown", "000001")
+    (file,) = os.listdir(grown)
+    (grown / f"results.{claim.owner.token}").write_bytes((grown / file).read_bytes())
+
+    late._conclude(claim, True, late.ledger.finish(claim))
+
+    assert os.listdir(grown) == [file]
+    assert late.report.grown == []
+    assert "taken over by another worker" in late.report.notes[0]
+    assert crop.reap()["z"].values.tolist() == [2]
