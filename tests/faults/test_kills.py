@@ -495,7 +495,7 @@ def test_a_host_that_slept_beyond_the_lease_loses_its_batch_and_knows_it(
     said, _ = other.communicate(timeout=60)
     assert "Batch 1 was taken over" in said
     (tmp_path / "go").touch()
-    for pid in asleep:
+    for pid in reversed(asleep):  # the heart first: the worker may take it with it
         os.kill(pid, signal.SIGCONT)
     late, _ = workers[0].communicate(timeout=60)
 
