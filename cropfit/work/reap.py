@@ -127,7 +127,16 @@ class Reaper:
                 f"{self.manifest.layout.root} was grown, sown or mended while it was reaped, "
                 "so it is not deleted. Reap again."
             )
-        publish.discard(self.manifest.layout.root, str(self.ledger.owner))
+        try:
+            publish.discard(self.manifest.layout.root, str(self.ledger.owner))
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            saved = f"The results are in {self.saved}, but " if self.saved else ""
+            raise CropError(
+                f"{saved}{self.manifest.layout.root} cannot be deleted ({_why(error)}). Reap with "
+                "clean_up=False to leave it where it is."
+            ) from error
 
     def peek(self) -> Any:
         """What there is by now, batches in the making included; nothing is written."""

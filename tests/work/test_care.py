@@ -346,3 +346,42 @@ def test_rehearse_shows_what_would_go_wrong_a_thousand_times(here: Path) -> None
         crop.rehearse()
 
     assert crop.status().sown == 6
+
+
+READ_ONLY = """
+import os, subprocess, cropfit
+crop = cropfit.Crop(lambda x: 1 // (x - 2), "it", parent_dir="disk", var_names="z", verbosity=0)
+crop.sow_combos({"x": range(4)})
+crop.grow([1, 3])
+claim = "disk/.crop-it/growing/000002@otherhost.77.0a1b2c3d-ff-01234567"
+os.rename("disk/.crop-it/sown/000002", claim)
+subprocess.run(["mount", "--bind", "disk", "disk"], check=True)
+subprocess.run(["mount", "-o", "remount,ro,bind", "disk"], check=True)
+status = crop.status()
+print(status.grown, status.failed, status.workers)
+print(len(crop.errors()), crop.missing_results(), crop.check_bad(repair=False))
+print(crop.reap("some.nc", allow_incomplete=True, clean_up=False).z.count().item())
+try:
+    crop.reap("all.nc", allow_incomplete=True, clean_up=True)
+except cropfit.CropError as error:
+    print(error)
+"""
+
+
+@pytest.mark.needs("root", "mount")
+def test_a_crop_that_is_read_only_can_be_looked_at_and_reaped(here: Path) -> None:
+    """A snapshot, or what is left when a quota was taken away."""
+    import subprocess
+    import sys
+
+    (here / "disk").mkdir()
+    command = ["unshare", "--mount", sys.executable, "-c", READ_ONLY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "1 1 ['otherhost.77.0a1b2c3d-ff-01234567']"
+    assert lines[1] == "1 [2, 3, 4] {}"
+    assert lines[2] == "1"
+    assert "workers are growing it" in lines[3] or "cannot be deleted" in lines[3]
+    assert "some.nc" in tree(here)
