@@ -148,3 +148,6 @@ class ObjectReader:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+    def __del__(self) -> None:
+        self.close()  # a worker makes readers for every batch
