@@ -61,6 +61,8 @@ def write_script(manifest: Manifest, batch: int, offset: int, path: str) -> None
     work = read_work(manifest.layout.function, manifest.data["provenance"])
     readers = manifest.readers(manifest.sowing_of(batch))
     (row,) = sown.grid.rows(flat[offset : offset + 1], readers)
+    for reader in readers.values():
+        reader.close()
     index = sown.first_case + int(flat[offset])
     arguments = {**work.constants, **work.resources, **row}
     told = (work.function, arguments, int(manifest.data["seed"]), index, batch)

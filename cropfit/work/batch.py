@@ -166,6 +166,9 @@ class BatchRun:
         except BaseException:
             self._save()
             raise
+        finally:
+            for reader in self._readers.values():
+                reader.close()
         return not self.book.failed
 
     def _save(self) -> None:

@@ -106,7 +106,9 @@ def _objects_are_whole(former: Manifest) -> bool:
         readers = former.readers(number)
         for name, reader in readers.items():
             positions = range(len(sown.grid.axes[name]))
-            if not all(reader.is_whole(position) for position in positions):
+            whole = all(reader.is_whole(position) for position in positions)
+            reader.close()
+            if not whole:
                 return False
     return True
 

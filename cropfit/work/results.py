@@ -35,8 +35,10 @@ def read_batch(manifest: Manifest, batch: int, folder: str) -> Records | str:
     """The whole record file of a grown or failed batch, or what is wrong with it.
 
     More than one file may stand there: a worker that was taken over may still
-    write its own. Only a whole one of this crop and design counts.
+    write its own, and that of a former try may not have been removed. Only a whole
+    one of this crop and design counts, and of several the one with most results.
     """
+    whole: list[Records] = []
     why = f"{folder} has no results"
     for path in record_files(folder):
         try:
@@ -46,9 +48,13 @@ def read_batch(manifest: Manifest, batch: int, folder: str) -> Records | str:
             continue
         wrong = _mismatch(manifest, batch, records)
         if wrong is None:
-            return records
+            whole.append(records)
         why = f"{path}: {wrong}"
-    return why
+    return max(whole, key=_num_results) if whole else why
+
+
+def _num_results(records: Records) -> int:
+    return sum(map(len, records.chunks))
 
 
 def _mismatch(manifest: Manifest, batch: int, records: Records) -> str | None:
@@ -83,5 +89,5 @@ def read_partial(manifest: Manifest, batch: int, folder: str) -> Records:
             continue  # it moved on
         header = records.header
         if (header.get("design"), header.get("batch")) == (manifest.design(batch), batch):
-            best = max(best, records, key=lambda r: (sum(map(len, r.chunks)), len(r.errors)))
+            best = max(best, records, key=lambda r: (_num_results(r), len(r.errors)))
     return best

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -209,12 +209,14 @@ class Supervisor:
 
     def _listen(self) -> None:
         """Take in what workers say; wakes up when one says something or ends."""
-        by_pipe = {child.pipe: child for child in self._children if not child.silent}
+        heard = [child for child in self._children if not child.silent]
         # A closed pipe would always be ready; who closed it is about to end.
-        pause = POLL if len(by_pipe) == len(self._children) else POLL / 20
-        ready, _, _ = select.select(list(by_pipe), [], [], pause)
-        for pipe in ready:
-            self._hear(by_pipe[pipe])
+        pause = POLL if len(heard) == len(self._children) else POLL / 20
+        with selectors.DefaultSelector() as selector:
+            for child in heard:
+                selector.register(child.pipe, selectors.EVENT_READ, child)
+            for key, _ in selector.select(pause):
+                self._hear(key.data)
 
     def _hear(self, child: _Child) -> None:
         while True:
