@@ -12,7 +12,7 @@ import cropfit as cf
 
 
 def crop_in(folder: Path) -> cf.Crop:
-    crop = cf.Crop(lambda x: len(x), "it", parent_dir=folder, var_names=["z"], verbosity=0)
+    crop = cf.Crop(lambda x: 1.0 * len(x), "it", parent_dir=folder, var_names=["z"], verbosity=0)
     crop.sow_combos({"x": {f"{n}": [n] * n for n in range(40)}})
     return crop
 

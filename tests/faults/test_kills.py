@@ -211,7 +211,7 @@ def test_a_storm_over_trivial_cases_leaves_no_wrong_result(
         workers.append(worker)
         until(lambda pid=worker.pid: any(c.owner.pid == pid for c in crop._open()[1].claims()))
         time.sleep(rng.random() * 0.01)
-        assert worker.poll() is None, "too little work"
+        assert worker.poll() is None, f"too little work: {worker.communicate()[0]}"
         worker.kill()
         worker.wait()
     crop.grow(num_workers=2)
