@@ -31,6 +31,7 @@ TURN = 10.0  # seconds after which a worker reports and is given another turn
 POLL = 0.02
 LOOK_EVERY = 1.0  # seconds between two looks whether anybody works at all
 MOST_IDLE = 3  # looks in a row without that, until turns count as lost
+SETTLE = 2.0  # seconds that a killed process may take until it is seen to be gone
 MOST_DEATHS = 5  # turns that the pool may lose in a row without anything being grown
 GRACE = 30.0  # seconds that workers have to leave after Ctrl-C
 ENDS = ("error", "max_fails", "time", "stop", "gone")
@@ -120,6 +121,7 @@ class Employer:
         )
         self._running: list[tuple[Future, tuple[int, ...] | None]] = []
         self._lost = 0
+        self._last_loss = -math.inf
 
     def run(self) -> GrowReport:
         """Give turns until nothing is left that the pool could do.
@@ -168,7 +170,7 @@ class Employer:
                 future = pool.submit(replace(self._turn, batches=batches))
             except Exception as error:
                 self._return(batches)
-                self._lost += 1
+                self._note_loss()
                 raise _BrokenPool from error
             self._running.append((future, batches))
 
@@ -185,7 +187,17 @@ class Employer:
         sown = self.ledger.counts()["sown"]
         if sown:
             return len(self._running) < sown
-        return not self._running and any(held.dead for held in self.ledger.held())
+        return not self._running and self._abandoned()
+
+    def _abandoned(self) -> bool:
+        """Whether a dead worker left a batch; one just killed takes a moment to be gone."""
+        while held := self.ledger.held():
+            if any(each.dead for each in held):
+                return True
+            if time.monotonic() > self._last_loss + SETTLE:
+                return False
+            time.sleep(POLL)
+        return False
 
     def _collect(self) -> None:
         """Wait for a turn to end, and count what it did."""
@@ -233,10 +245,14 @@ class Employer:
 
     def _after_loss(self, batches: tuple[int, ...] | None, error: Exception) -> None:
         """The pool lost a turn, as when its process was killed: the crop has what was finished."""
-        self._lost += 1
+        self._note_loss()
         self._return(batches)
         if self._lost > MOST_DEATHS:
             raise _BrokenPool from error
+
+    def _note_loss(self) -> None:
+        self._lost += 1
+        self._last_loss = time.monotonic()
 
     def _return(self, batches: tuple[int, ...] | None) -> None:
         if batches and self._todo is not None:

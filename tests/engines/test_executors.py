@@ -8,6 +8,8 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from multiprocessing.pool import ThreadPool
 
 import pytest
@@ -106,6 +108,48 @@ def test_a_pool_of_the_users_that_breaks_is_told_and_costs_nothing(tmp_path):
         crop.grow(executor=pool)
 
     crop.grow()
+    assert crop.reap()["z"].values.tolist() == list(range(12))
+
+
+class Hasty:
+    """A pool of one worker that tells of its death a moment before it is gone."""
+
+    max_workers = 1
+
+    def __init__(self, mark):
+        self.mark = mark
+        self.process = None
+
+    def submit(self, task):
+        if self.process:
+            done = concurrent.futures.Future()
+            done.set_result(task())
+            return done
+        self.process = multiprocessing.get_context("spawn").Process(target=task)
+        self.process.start()
+        return self
+
+    def done(self):
+        return self.mark.exists()
+
+    def result(self):
+        threading.Timer(0.3, self.process.kill).start()
+        raise RuntimeError("the worker is gone")
+
+
+def test_a_worker_that_is_told_dead_before_it_is_gone_leaves_its_batch_to_the_next(tmp_path):
+    mark = tmp_path / "hangs"
+
+    def work(x):
+        if x == 7 and not mark.exists():
+            mark.touch()
+            time.sleep(600)
+        return x
+
+    crop = sow(tmp_path, work, num_batches=1)
+    report = crop.grow(executor=Hasty(mark))
+
+    assert (report.reason, report.grown) == ("done", [1])
     assert crop.reap()["z"].values.tolist() == list(range(12))
 
 
