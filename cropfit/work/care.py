@@ -22,6 +22,7 @@ from cropfit.work.results import find_damage, footer_of, read_partial
 from cropfit.work.sow import sweep
 
 SAMPLE = 20  # grown batches whose duration is read for the rate
+MANY = 5000  # batches from which on the files of a crop are removed behind the user's back
 BAR = 40
 
 
@@ -285,4 +286,10 @@ def delete(manifest: Manifest, ledger: Ledger, force: bool) -> None:
             f"{busy[0].claim.owner}). Stop them with 'cropfit stop {manifest.name}', or "
             "delete with force=True."
         )
-    publish.discard(manifest.layout.root, str(ledger.owner))
+    remove(manifest, ledger)
+
+
+def remove(manifest: Manifest, ledger: Ledger) -> None:
+    """Delete the crop's folder; nobody waits for the files of a large one to go."""
+    behind = manifest.num_batches > MANY
+    publish.discard(manifest.layout.root, str(ledger.owner), behind=behind)
