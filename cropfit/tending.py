@@ -105,6 +105,18 @@ class Tended:
 
         return errors(*self._open())
 
+    def log(self, batch: int) -> str:
+        """What the function printed in a batch that was grown with ``log=True``, so far.
+
+        Raises
+        ------
+        NotFoundError
+            It was grown without a log, or is not begun.
+        """
+        from cropfit.work.care import read_log
+
+        return read_log(*self._open(), batch)
+
     def __str__(self) -> str:
         if not self.is_prepared():
             return f"{self.name}: not sown  ({self._root})"

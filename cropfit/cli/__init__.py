@@ -33,6 +33,7 @@ for _command in (
     reap.reap,
     look.errors,
     look.missing,
+    look.log,
     look.repro,
     mend.retry,
     mend.ignore,

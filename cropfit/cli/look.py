@@ -126,6 +126,22 @@ def missing(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> No
         click.echo(write_batches(numbers))
 
 
+@command({0: "printed", 2: "there is no such batch, or it was grown without a log"})
+@crop_words("[NAME] BATCH")
+@json_option
+def log(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> None:
+    """Print what the function printed in a batch that 'cropfit grow --log' grew, or grows."""
+    folder, rest = find(words, parent_dir)
+    numbers = read_batches(rest) or []
+    if len(numbers) != 1:
+        raise click.UsageError("name one batch")
+    text = open_crop(folder).log(numbers[0])
+    if as_json:
+        say_json({"location": folder, "batch": numbers[0], "log": text})
+    else:
+        click.echo(text, nl=False)
+
+
 @command({0: "written", 2: "there is no such case, or the function cannot be read"})
 @crop_words("[NAME] BATCH CASE")
 @click.option("--to", metavar="FILE", help="The script; repro_NAME_BATCH_CASE.py by default.")

@@ -13,6 +13,7 @@ from typing import Any
 
 from cropfit.batching import batch_numbers
 from cropfit.disk import publish
+from cropfit.disk.layout import LOG
 from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
@@ -269,6 +270,20 @@ def stop(manifest: Manifest) -> None:
     """Ask all workers on all hosts to finish their case and leave."""
     with open(manifest.layout.stop, "a"):
         os.utime(manifest.layout.stop)
+
+
+def read_log(manifest: Manifest, ledger: Ledger, batch: int) -> str:
+    """What the function printed in a batch, in all attempts."""
+    manifest.sowing_of(batch)
+    claims = {claim.batch: claim.path for claim in ledger.claims()}
+    folder = claims.get(batch) or manifest.layout.batch(ledger.where(batch) or "sown", batch)
+    try:
+        with open(f"{folder}/{LOG}", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"{folder} has no log. Grow with log=True, or 'cropfit grow {manifest.name} --log'."
+        ) from None
 
 
 def delete(manifest: Manifest, ledger: Ledger, force: bool) -> None:

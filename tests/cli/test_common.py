@@ -17,6 +17,7 @@ KEYS = {
     "grow": REPORT,
     "rehearse": REPORT,
     "errors": {"location", "errors"},
+    "log": {"location", "batch", "log"},
     "missing": {"location", "missing"},
     "retry": {"moved"},
     "ignore": {"moved"},
@@ -87,7 +88,9 @@ def test_the_help_of_each_command_tells_its_exit_codes(command):
 def test_json_is_all_that_is_printed_and_its_keys_are_stable(plain, command):
     if command == "reap":
         cropfit("grow")
-    words = ["grid", "1", "0"] if command == "repro" else ["grid"]
+    if command == "log":
+        cropfit("grow", "grid", "1", "--log")
+    words = ["grid", *{"repro": ["1", "0"], "log": ["1"]}.get(command, [])]
     code, out, err = shell(command, *words, "--json")
     assert (code, err) == (0, "")
     assert set(json.loads(out)) == KEYS[command]
