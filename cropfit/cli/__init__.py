@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import grow, look, mend, reap
+from cropfit.cli import grow, look, mend, reap, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -28,6 +28,7 @@ def main() -> None:
 
 for _command in (
     look.status,
+    watch.watch,
     grow.rehearse,
     grow.grow,
     reap.reap,

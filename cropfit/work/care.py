@@ -92,7 +92,7 @@ class Status:
             f"[{self.bar()}] {100 * self.grown // max(self.num_batches, 1)} %   {told}",
         ]
         if self.workers:
-            eta = "" if self.eta is None else f", about {_span(self.eta)} left"
+            eta = "" if self.eta is None else f", about {span(self.eta)} left"
             lines.append(f"{len(self.workers)} workers{eta}")
         if self.dead:
             lines.append(
@@ -107,7 +107,8 @@ class Status:
         return "\n".join(lines)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A duration in words, to one unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
