@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import grow, look, mend, reap, watch
+from cropfit.cli import grow, look, mend, reap, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -29,6 +29,7 @@ def main() -> None:
 for _command in (
     look.status,
     watch.watch,
+    serve.serve,
     grow.rehearse,
     grow.grow,
     reap.reap,

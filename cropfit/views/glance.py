@@ -121,7 +121,7 @@ class Looker:
             The crop is damaged, or gone.
         """
         manifest = self.manifest()
-        ledger = Ledger(manifest.layout, self._owner, float(manifest.data["lease"]))
+        ledger = self.ledger(manifest)
         seen = status(manifest, ledger)
         rate = self._rate(seen)
         return Glance(
@@ -140,6 +140,10 @@ class Looker:
         if self._manifest is None or now != self._seen:
             self._manifest, self._seen = read_manifest(self.root), now
         return self._manifest
+
+    def ledger(self, manifest: Manifest) -> Ledger:
+        """The states of its batches."""
+        return Ledger(manifest.layout, self._owner, float(manifest.data["lease"]))
 
     def _rate(self, seen: Status) -> float | None:
         done, now = seen.grown + seen.failed, time.monotonic()
