@@ -216,7 +216,9 @@ def cultivate(
     for attempt in range(_TRIES):
         asked = _Asked.of(farmer, grid, constants, seed, name, parent_dir, options)
         try:
-            return _cultivate(asked, options, growing)
+            result = _cultivate(asked, options, growing)
+            sweep(os.path.dirname(asked.crop.location), Owner.here())  # what a kill left
+            return result
         except NotFoundError:
             if attempt == _TRIES - 1 or asked.crop.is_prepared():
                 raise  # else another process reaped it meanwhile: its file is there
@@ -244,7 +246,6 @@ def _cultivate(asked: _Asked, options: Mapping[str, Any], growing: Mapping[str, 
     if not keeps and not asked.is_sown():
         saved = _saved(asked)
         if saved is not None:
-            sweep(os.path.dirname(asked.crop.location), Owner.here())  # what a kill left
             return saved
     crop = _sow(asked, options)
     if crop is not None:
