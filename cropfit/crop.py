@@ -245,14 +245,10 @@ class Crop(Tended):
         seed: int | None = None,
         **options: Any,
     ) -> None:
-        """Put `n` random samples on disk as batches to be grown: of a Sampler's crop.
-
-        `combos`, `method` and `seed` are as of `Sampler.sample_combos`, the others as of
-        `sow_combos`. A crop that stands keeps its seed by default.
-        """
+        """Sow `n` random samples as `Sampler.sample_combos` draws them; options as of `sow_combos`."""
         from cropfit.farming.farmer import draw_for
 
-        if seed is None and self.is_prepared():
+        if seed is None and self.is_prepared():  # the same again: it keeps its seed
             seed = int(self._manifest().data["seed"])
         drawn = draw_for(self.farmer, n, combos, method, seed)
         self.sow_grid(drawn.grid, told=drawn.told, **{**options, "seed": drawn.seed})
@@ -261,29 +257,13 @@ class Crop(Tended):
         self, grid: Grid, *, exists: Exists = "keep", told: Mapping[str, Any] = {}, **options: Any
     ) -> None:
         """Sow what was read already, as `sow_combos` does; `told` joins the farmer's record."""
-        from cropfit.outputs import Outputs
-        from cropfit.work.request import Request
+        from cropfit.farming.sowing import request_of
         from cropfit.work.sow import sow
 
-        if self.fn is None:
-            raise DesignError(f"The crop {self.name!r} has no function to sow: give Crop(fn=...).")
-        if options.get("batchsize") is None and options.get("num_batches") is None:
-            options.update(batchsize=self.batchsize, num_batches=self.num_batches)
-        if options.get("shuffle") is None:
-            options["shuffle"] = self.shuffle
-        for name in ("constants", "resources"):
-            options[name] = {**getattr(self, name), **(options.get(name) or {})}
-        if self._farmer is not None:
-            from cropfit.farming.farmer import sown_by
-
-            options |= sown_by(self._farmer, self._root, grid.names, options, told)
-        request = Request(self.fn, grid, Outputs.parse(**self._declared), **options)
-        terms: dict[str, Any] = {
-            "exists": exists,
-            "lease": self.lease,
-            "max_deaths": self.max_deaths,
-        }
-        self.say(sow(self._root, request, **terms))
+        request = request_of(self, grid, self._declared, self._farmer, options, told)
+        self.say(
+            sow(self._root, request, exists=exists, lease=self.lease, max_deaths=self.max_deaths)
+        )
 
     # -- grow ----------------------------------------------------------------------
 
