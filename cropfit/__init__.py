@@ -19,9 +19,9 @@ from cropfit._version import __version__
 
 if TYPE_CHECKING:
     from cropfit.crop import Crop
-    from cropfit.disk.netcdf import load_dataset, open_dataset
     from cropfit.errors import (
         CaseError,
+        ConflictError,
         CropError,
         DamagedError,
         DesignError,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.accessor import load_dataset, open_dataset
     from cropfit.farming.cultivate import cultivate, sow
+    from cropfit.farming.harvester import Harvester
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
     from cropfit.farming.runners import (
@@ -54,11 +56,12 @@ _WHERE = {
     "Crop": "cropfit.crop",
     "load_crops": "cropfit.shortcuts",
     "grow": "cropfit.shortcuts",
-    "load_dataset": "cropfit.disk.netcdf",
-    "open_dataset": "cropfit.disk.netcdf",
+    "load_dataset": "cropfit.farming.accessor",
+    "open_dataset": "cropfit.farming.accessor",
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
+    "Harvester": "cropfit.farming.harvester",
     "Runner": "cropfit.farming.runner",
     "cultivate": "cropfit.farming.cultivate",
     "sow": "cropfit.farming.cultivate",
@@ -79,6 +82,7 @@ _WHERE = {
     **dict.fromkeys(
         (
             "CaseError",
+            "ConflictError",
             "CropError",
             "DamagedError",
             "DesignError",
@@ -97,6 +101,7 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "ConflictError",
     "Crop",
     "CropError",
     "DamagedError",
@@ -105,6 +110,7 @@ __all__ = [
     "ForeignFileError",
     "FunctionError",
     "GrowReport",
+    "Harvester",
     "MissingDependencyError",
     "NotFoundError",
     "NotReadyError",

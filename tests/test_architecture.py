@@ -67,6 +67,10 @@ SLOW = {
 }
 
 
+# What a module is all about; it is loaded by the function that needs it.
+MAY_LOAD = {"cropfit.views.terminal": {"rich"}, "cropfit.farming.accessor": {"xarray"}}
+
+
 def module_name(path: Path) -> str:
     parts = path.relative_to(PROJECT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
@@ -129,8 +133,7 @@ def test_a_module_imports_only_from_its_own_layer_and_those_below(module):
 def test_a_slow_library_is_imported_by_the_function_that_needs_it(module):
     loaded = {name.split(".")[0] for name in imports(parse(module), module, top_only=True)}
     is_command = module == "cropfit.cli" or module.startswith("cropfit.cli.")
-    # Drawing in a terminal is all that this module does; only 'cropfit watch' loads it.
-    allowed = {"rich"} if module == "cropfit.views.terminal" else {"click"} if is_command else set()
+    allowed = MAY_LOAD.get(module, {"click"} if is_command else set())
     assert loaded & SLOW <= allowed
 
 
