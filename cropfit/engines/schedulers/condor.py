@@ -27,12 +27,19 @@ def _option(name: str, value: Any) -> str:
 
 
 def _read(text: str) -> Tasks:
-    """From lines ``<cluster> <process, from 0> <state>``."""
+    """From lines ``<cluster> <process, from 0> <state> <next process> <processes in all>``.
+
+    Of a throttled cluster the queue shows those processes alone that had their turn.
+    """
     tasks: Tasks = {}
     for line in text.splitlines():
-        fields = line.split()
-        if len(fields) == 3 and fields[0].isdigit():
-            tasks[fields[0], int(fields[1]) + 1] = STATES.get(fields[2], "ended")
+        cluster, process, state, coming, total = [*line.split(), "", "", "", "", ""][:5]
+        if not (cluster.isdigit() and process.isdigit()):
+            continue
+        tasks[cluster, int(process) + 1] = STATES.get(state, "ended")
+        if coming.isdigit() and total.isdigit():
+            for later in range(int(coming), int(total)):
+                tasks[cluster, later + 1] = "waiting"
     return tasks
 
 
@@ -47,7 +54,17 @@ DIALECT = Dialect(
     submit=("condor_submit", "-terse", "-append", "executable={script}", "-"),
     stdin=description,
     number=r"^(\d+)\.",
-    query=("condor_q", "-nobatch", "{ids}", "-autoformat", "ClusterId", "ProcId", "JobStatus"),
+    query=(
+        "condor_q",
+        "-nobatch",
+        "{ids}",
+        "-autoformat",
+        "ClusterId",
+        "ProcId",
+        "JobStatus",
+        "JobMaterializeNextProcId",
+        "TotalSubmitProcs",
+    ),
     cancel=("condor_rm", "{ids}"),
     read=_read,
     program="condor_submit",
