@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # cluster_common.sh - what slurm.sh, sge.sh and condor.sh share; to be sourced, with $NAME set to the name of the script.
 #
 # A scheduler runs in namespaces of its own: its network has only loopback, its host is called "localhost" (the one
@@ -30,7 +31,7 @@ install_packages() {
   say "installing $*"
   local log
   log=$(mktemp)
-  # shellcheck disable=SC2016
+  # shellcheck disable=SC2016,SC2094
   unshare --uts --mount -- bash -c '
     hostname localhost
     printf "#!/bin/sh\nexit 101\n" >"$1.policy"; chmod 755 "$1.policy"

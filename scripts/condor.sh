@@ -6,10 +6,10 @@
 #   condor.sh run CMD [ARG...]    start it (about 5 s), run CMD in the current directory, stop it; exit status =
 #                                 that of CMD (125 = it did not start). CMD may be bash, to try things by hand.
 #
-# Debian 12 and Ubuntu have no HTCondor, Debian 13 has: its daemons run in a Debian 13 tree, over which /tmp, /root,
-# /home, /opt, /srv, /mnt, /usr/local and the top-level folder of the current directory are bound, so that paths mean
-# the same. A virtual environment whose interpreter belongs to the system (/usr/bin) does not work in there. HTCondor
-# runs no jobs of root: in a user namespace the caller's root is user 1000, and files stay root's outside.
+# Debian 12 and Ubuntu have no HTCondor, Debian 13 has: its daemons run in a Debian 13 tree, over which all folders are
+# bound that are not the system's own, so that paths mean the same. A virtual environment whose interpreter belongs to
+# the system (/usr/bin) does not work in there. HTCondor runs no jobs of root: in a user namespace the caller's root
+# is user 1000, and files stay root's outside.
 # Settings: CONDOR_DIR (default ${TMPDIR:-/tmp}/cropfit-condor-UID), where the tree is kept
 NAME=condor
 . "$(dirname "$0")/cluster_common.sh"
@@ -17,7 +17,7 @@ BASE=${CONDOR_DIR:-${TMPDIR:-/tmp}/cropfit-condor-$(id -u)}
 ROOT=$BASE/root
 STATE=$BASE/state            # in memory
 LOGS="$STATE/log/*"
-BINDS="/tmp /var/tmp /root /home /opt /srv /mnt /usr/local /$(pwd | cut -d/ -f2)"
+SYSTEM="/bin /boot /dev /etc /lib /lib32 /lib64 /libx32 /lost+found /proc /run /sbin /sys /usr /var"
 CONFIGURATION=$STATE/condor_config
 
 do_install() {
@@ -42,6 +42,7 @@ do_install() {
 
 # in_tree COMMAND... : in the tree, as user 1000, in the current directory
 in_tree() {
+  # shellcheck disable=SC2016
   unshare --user --map-user=1000 --map-group=1000 --root="$ROOT" -- /bin/sh -c 'cd "$0" || cd /; exec "$@"' "$PWD" "$@"
 }
 
@@ -135,10 +136,10 @@ start() {
   mkdir -p "$STATE"; mount -t tmpfs -o mode=755 tmpfs "$STATE"
   mkdir -p "$STATE"/{log,spool,execute,lock}; chmod 1777 "$STATE/execute"
   mount -t proc proc "$ROOT/proc"; mount --rbind /sys "$ROOT/sys"; mount --rbind /dev "$ROOT/dev"
-  for place in $BINDS; do
+  for place in /* /usr/local /var/tmp; do
+    case " $SYSTEM " in *" $place "*) continue ;; esac
     [ ! -d "$place" ] || { mkdir -p "$ROOT$place"; mount --rbind "$place" "$ROOT$place"; }
   done
-  [ -e "$ROOT$CONFIGURATION" ] || [ -d "$ROOT$STATE/log" ] || { mkdir -p "$ROOT$BASE"; mount --rbind "$BASE" "$ROOT$BASE"; }
   cp /etc/hosts "$ROOT/etc/hosts"
   write_configuration
   write_commands

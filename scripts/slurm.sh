@@ -121,8 +121,9 @@ nodes_are_up() { [ "$(sinfo -h -N -o %T | grep -c -x idle)" = $NODES ]; }
 start() {
   local node
   mount -t tmpfs -o mode=755 tmpfs /run
-  mkdir -p -m 755 "$STATE" "$STATE"/{log,state,spool}
-  chmod 1777 "$STATE"
+  umask 022
+  mkdir -p "$STATE"/{log,state,spool}
+  chmod 1777 "$STATE"          # for MariaDB's socket
   # Names are resolved only where there is another address than 127.0.0.1.
   ip address add 192.0.2.1/32 dev lo
   { cat /etc/hosts; for node in $(seq $NODES); do echo "127.0.0.1 n$node"; done; echo 127.0.0.1 localhost; } >"$STATE/hosts"

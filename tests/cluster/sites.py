@@ -144,12 +144,15 @@ class HTCondor(Site):
 
     def queue(self, job: str) -> dict[int, str]:
         states = {"1": "waiting", "2": "running", "5": "held", "6": "running"}
-        told = ask("condor_q", "-nobatch", job, "-af", "ProcId", "TotalSubmitProcs", "JobStatus")
-        return {
-            self._index(process, total): states[state]
-            for process, total, state in map(str.split, told.splitlines())
-            if state in states
-        }
+        names = ("ProcId", "TotalSubmitProcs", "JobStatus", "JobMaterializeNextProcId")
+        found = {}
+        for line in ask("condor_q", "-nobatch", job, "-af", *names).splitlines():
+            process, total, state, coming = line.split()
+            if state in states:
+                found[self._index(process, total)] = states[state]
+            if coming.isdigit():  # a throttled array's later processes are not made yet
+                found.update(dict.fromkeys(range(int(coming) + 1, int(total) + 1), "waiting"))
+        return found
 
     def accounts(self, job: str) -> list[Ended]:
         names = ("ProcId", "TotalSubmitProcs", "NumJobStarts", "ExitCode")
