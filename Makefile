@@ -48,13 +48,13 @@ test-nfs: $(VENV)/.ready-dev
 
 test-cluster: $(VENV)/.ready-dev
 	@if why=$$(scripts/slurm.sh supported && scripts/sge.sh supported); then \
-	    scripts/slurm.sh install && scripts/sge.sh install && scripts/slurm.sh run scripts/sge.sh run \
+	    scripts/slurm.sh install && scripts/sge.sh install && exec scripts/slurm.sh run scripts/sge.sh run \
 	    $(BIN)/python -m pytest -q -m "cluster and not condor" -p no:cacheprovider tests/cluster $(ARGS); \
 	else echo "make test-cluster: $$why"; [ "$$CROPFIT_REQUIRE_TOOLS" != 1 ]; fi
 
 test-condor: $(VENV)/.ready-dev
 	@if why=$$(scripts/condor.sh supported); then \
-	    scripts/condor.sh run $(BIN)/python -m pytest -q -m condor -p no:cacheprovider tests/cluster $(ARGS); \
+	    exec scripts/condor.sh run $(BIN)/python -m pytest -q -m condor -p no:cacheprovider tests/cluster $(ARGS); \
 	else echo "make test-condor: $$why"; [ "$$CROPFIT_REQUIRE_TOOLS" != 1 ]; fi
 
 lint: $(VENV)/.ready-dev
