@@ -244,24 +244,48 @@ class Queued(Tended):
 
     def gen_cluster_script(
         self, scheduler: str | None = None, batch_ids: Batches = None, **options: Any
-    ) -> Script:
-        """`script` under the name and with the options that users of xyzpy know."""
+    ) -> str:
+        """The text of `script`, with the options that users of xyzpy know.
+
+        Parameters
+        ----------
+        scheduler : str, optional
+            As of `script`.
+        batch_ids : int or list of int, optional
+            Which batches; by default all that are left.
+        **options
+            `hours`, `minutes`, `seconds` or `time` (a number means hours), `gigabytes`,
+            `mem` or `mem_per_cpu` (a number means GiB), `num_procs`, `num_threads`,
+            `num_nodes`, `num_workers`, `subprocess`, `conda_env`, `launcher`, `setup`
+            (Python to run first), `shell_setup`, `temp_gigabytes`, `output_directory`,
+            `extra_resources`, `debugging` (echoes the script's commands), `mode` ("array"
+            or "single"), and the options of `script`. Others go into the header.
+        """
         from cropfit.engines.schedulers.names import translate
 
-        return self.script(scheduler, **translate({**options, "batch_ids": batch_ids}))
+        return str(self.script(**translate(scheduler, batch_ids, options)))
 
     def grow_cluster(
         self, scheduler: str | None = None, batch_ids: Batches = None, **options: Any
     ) -> list[str]:
-        """`submit` under the name and with the options that users of xyzpy know."""
+        """`submit` with the options of `gen_cluster_script`; ids of the jobs."""
         from cropfit.engines.schedulers.names import translate
 
-        return self.submit(scheduler, **translate({**options, "batch_ids": batch_ids}))
+        return self.submit(**translate(scheduler, batch_ids, options))
 
-    gen_qsub_script = gen_cluster_script
-    qsub_grow = grow_cluster
+    def gen_qsub_script(
+        self, batch_ids: Batches = None, *, scheduler: str = "sge", **options: Any
+    ) -> str:
+        """`gen_cluster_script`, for Grid Engine unless told otherwise."""
+        return self.gen_cluster_script(scheduler, batch_ids, **options)
 
-    def gen_slurm_script(self, batch_ids: Batches = None, **options: Any) -> Script:
+    def qsub_grow(
+        self, batch_ids: Batches = None, *, scheduler: str = "sge", **options: Any
+    ) -> list[str]:
+        """`grow_cluster`, on Grid Engine unless told otherwise."""
+        return self.grow_cluster(scheduler, batch_ids, **options)
+
+    def gen_slurm_script(self, batch_ids: Batches = None, **options: Any) -> str:
         """`gen_cluster_script` for Slurm."""
         return self.gen_cluster_script("slurm", batch_ids, **options)
 
@@ -269,7 +293,7 @@ class Queued(Tended):
         """`grow_cluster` on Slurm."""
         return self.grow_cluster("slurm", batch_ids, **options)
 
-    def gen_sge_script(self, batch_ids: Batches = None, **options: Any) -> Script:
+    def gen_sge_script(self, batch_ids: Batches = None, **options: Any) -> str:
         """`gen_cluster_script` for Grid Engine."""
         return self.gen_cluster_script("sge", batch_ids, **options)
 
@@ -277,7 +301,7 @@ class Queued(Tended):
         """`grow_cluster` on Grid Engine."""
         return self.grow_cluster("sge", batch_ids, **options)
 
-    def gen_pbs_script(self, batch_ids: Batches = None, **options: Any) -> Script:
+    def gen_pbs_script(self, batch_ids: Batches = None, **options: Any) -> str:
         """`gen_cluster_script` for PBS."""
         return self.gen_cluster_script("pbs", batch_ids, **options)
 

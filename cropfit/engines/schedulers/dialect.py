@@ -24,7 +24,7 @@ ALIASES = {
 }
 
 # What a scheduler may say of a task, in the words that all share.
-State = Literal["waiting", "running", "held", "ended"]
+State = Literal["waiting", "running", "held", "ended", "elsewhere"]
 Tasks = dict[tuple[str, int], State]  # (number of the job, index of the task or 0) → state
 
 _PLAIN = re.compile(r"[\w./+=@,-]+")
@@ -103,8 +103,8 @@ class Dialect:
         Longest name of a job.
     lacks : dict
         Option that it cannot express → why.
-    joiner : str, optional
-        Puts ids in one word for `query` and `cancel`; separate words without it.
+    local : bool
+        Whether its jobs are processes of the computer where they were submitted.
     """
 
     name: str
@@ -126,7 +126,7 @@ class Dialect:
     path: Callable[[str, str], str] = plain_path
     name_length: int = 64
     lacks: dict[str, str] = field(default_factory=dict)
-    joiner: str | None = None
+    local: bool = False
 
 
 def find_dialect(scheduler: str | None = None) -> Dialect:

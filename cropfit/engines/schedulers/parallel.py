@@ -8,7 +8,7 @@ from typing import Any
 from cropfit.engines.schedulers.dialect import Dialect, Tasks
 
 LOCAL = "it starts jobs on this computer, and has no"
-# In a session of its own, so that it outlives the terminal and one signal reaches all of it.
+# In a session of its own, so that it outlives the terminal.
 _START = 'setsid nohup bash "$0" >>"$1" 2>&1 </dev/null & echo $!'
 
 
@@ -18,9 +18,8 @@ def _option(name: str, value: Any) -> str:
 
 
 def _read(text: str) -> Tasks:
-    """From lines ``<process> <command>``; only what runs a script of a crop counts."""
-    found = (line.split(None, 1) for line in text.splitlines())
-    return {(pair[0], 0): "running" for pair in found if len(pair) > 1 and "/jobs/" in pair[1]}
+    """From lines ``<process> <command>``."""
+    return {(line.split()[0], 0): "running" for line in text.splitlines()}
 
 
 DIALECT = Dialect(
@@ -34,12 +33,12 @@ DIALECT = Dialect(
     submit=("bash", "-c", _START, "{script}", "{log}"),
     number=r"^(\d+)",
     query=("ps", "-ww", "-o", "pid=,args=", "-p", "{ids}"),
-    cancel=("kill", "-TERM", "--", "-{ids}"),
+    cancel=("kill", "-TERM", "{ids}"),
     read=_read,
     program="parallel",
     option=_option,
     path="{}/{}".format,
-    joiner=",",
+    local=True,
     lacks={
         "nodes": "give extra={'sshlogin': ...}",
         "queue": f"{LOCAL} queues",

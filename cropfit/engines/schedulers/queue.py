@@ -13,13 +13,13 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cropfit.disk.layout import Layout
 from cropfit.disk.ledger import Ledger
-from cropfit.engines.schedulers.dialect import Dialect, Tasks, find_dialect
+from cropfit.engines.schedulers.dialect import Dialect, find_dialect
 from cropfit.engines.schedulers.formats import ranges
 from cropfit.engines.schedulers.records import Job, Recorder, read_jobs
 from cropfit.engines.schedulers.script import Part, Script
@@ -133,7 +133,8 @@ class Task:
     batch : int or None
         What it grows; None for a worker that takes whatever is left.
     queue : str
-        "waiting", "running", "held" or "ended".
+        "waiting", "running", "held" or "ended"; "elsewhere" if only the computer where it
+        was submitted can tell.
     crop : str or None
         State of the batch: "sown", "growing", "grown", "failed" or "ignored".
     """
@@ -145,9 +146,9 @@ class Task:
     crop: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Jobs:
-    """Every job of a crop, as the scheduler and the crop see it.
+    """Every job of a crop, as the scheduler and the crop see it; shown as a table.
 
     Attributes
     ----------
@@ -167,7 +168,7 @@ class Jobs:
     @property
     def queued(self) -> list[Task]:
         """Tasks that the scheduler still has."""
-        return [task for task in self.tasks if task.queue != "ended"]
+        return [task for task in self.tasks if task.queue in ("waiting", "running", "held")]
 
     @property
     def left_over(self) -> list[int]:
@@ -184,9 +185,14 @@ class Jobs:
     def __str__(self) -> str:
         if not self.jobs:
             return f"{self.name}: nothing was submitted"
-        lines = [self._line(job) for job in self.jobs]
-        told = ", ".join(f"{count} {state}" for state, count in self.counts.items() if count)
-        lines.append(f"{self.name}: batches {told}")
+        rows: list[tuple[str, ...]] = [("scheduler", "job", "submitted", "tasks", "their batches")]
+        rows += [self._row(job) for job in self.jobs]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(map(str.ljust, row, widths)).rstrip()  # a column as wide as its widest
+            for row in rows
+        ]
+        lines.append(f"{self.name}: batches {_counted(self.counts)}")
         if self.left_over:
             lines.append(
                 f"{len(self.left_over)} batches are left over by tasks that have ended (first: "
@@ -195,15 +201,24 @@ class Jobs:
             )
         return "\n".join(lines)
 
-    def _line(self, job: Job) -> str:
+    __repr__ = __str__
+
+    def _row(self, job: Job) -> tuple[str, ...]:
         tasks = [task for task in self.tasks if task.job == job.id]
         queue = Counter(task.queue for task in tasks)
         crop = Counter(task.crop for task in tasks if task.crop)
-        told = ", ".join(f"{count} {state}" for state, count in queue.most_common())
-        line = f"{job.scheduler} {job.id} of {job.time}: {told}"
-        if crop:
-            line += "; batches " + ", ".join(f"{n} {state}" for state, n in crop.most_common())
-        return line
+        return (
+            job.scheduler,
+            job.id,
+            job.time,
+            _counted(queue),
+            _counted(crop) if crop else "whatever is left",
+        )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """``3 grown, 1 failed``."""
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
 def look(name: str, layout: Layout, ledger: Ledger) -> Jobs:
@@ -222,38 +237,53 @@ def look(name: str, layout: Layout, ledger: Ledger) -> Jobs:
     tasks: list[Task] = []
     for scheduler in dict.fromkeys(job.scheduler for job in known):
         some = [job for job in known if job.scheduler == scheduler]
-        seen = _ask(find_dialect(scheduler), some)
-        by_job: dict[str, dict[int, str]] = {}
-        for (number, index), state in seen.items():
-            by_job.setdefault(number, {})[index] = state
-        for job in some:
-            told = by_job.get(job.number, {})
-            alone = next(iter(told.values()), "ended")
-            for index, batch in job.tasks():
-                queue = told.get(index, "ended") if index else alone
+        queues = _ask(find_dialect(scheduler), some)
+        for job, told in zip(some, queues, strict=True):
+            for (index, batch), queue in zip(job.tasks(), told, strict=True):
                 crop = None if batch is None else states.get(batch)
                 tasks.append(Task(job.id, index, batch, queue, crop))
     return Jobs(name, known, tasks, dict(Counter(states.values())))
 
 
-def _ask(dialect: Dialect, jobs: Sequence[Job]) -> Tasks:
-    command = _with_ids(dialect, dialect.query, jobs)
-    code, out, err = run(command, f"asking {dialect.title}")
-    tasks = dialect.read(out)
-    if code and err and not tasks and not _GONE.search(err):
-        raise CropError(f"{dialect.title} does not tell ({command[0]} gave {code}): {err}.")
-    return tasks
+def _ask(dialect: Dialect, jobs: Sequence[Job]) -> list[list[str]]:
+    """What the scheduler says of each task of each job."""
+    here = [job for job in jobs if not dialect.local or job.host == socket.gethostname()]
+    out = ""
+    if here:
+        command = _with_ids(dialect.query, here)
+        code, out, err = run(command, f"asking {dialect.title}")
+        if code and err and not dialect.read(out) and not _GONE.search(err):
+            raise CropError(f"{dialect.title} does not tell ({command[0]} gave {code}): {err}.")
+    if dialect.local:  # another process may have got the number meanwhile
+        out = "\n".join(line for line in out.splitlines() if _is_one_of(line, here))
+    by_job: dict[str, dict[int, str]] = {}
+    for (number, index), state in dialect.read(out).items():
+        by_job.setdefault(number, {})[index] = state
+    return [
+        _states(job, by_job.get(job.number, {}), "ended" if job in here else "elsewhere")
+        for job in jobs
+    ]
 
 
-def _with_ids(dialect: Dialect, command: Sequence[str], jobs: Sequence[Job]) -> list[str]:
-    """The command with one word for each job, or all in one word."""
-    ids = [job.id for job in jobs]
-    if dialect.joiner and "{ids}" in command:
-        ids = [dialect.joiner.join(ids)]
+def _is_one_of(process: str, jobs: Sequence[Job]) -> bool:
+    number = process.split(maxsplit=1)[0]
+    return any(number == job.id and job.script in process for job in jobs)
+
+
+def _states(job: Job, told: Mapping[int, str], untold: str) -> list[str]:
+    """State of each task, from those that the scheduler still tells, by index."""
+    indices = [index for index, _ in job.tasks()]
+    if job.is_array:
+        return [told.get(index, untold) for index in indices]
+    return [next(iter(told.values()), untold)] * len(indices)
+
+
+def _with_ids(command: Sequence[str], jobs: Sequence[Job]) -> list[str]:
+    """The command with one word for each job."""
     words: list[str] = []
     for word in command:
-        if "{ids}" in word:
-            words += [word.replace("{ids}", each) for each in ids]
+        if word == "{ids}":
+            words += [job.id for job in jobs]
         else:
             words.append(word.replace("{user}", getpass.getuser()))
     return words
@@ -275,7 +305,7 @@ def cancel(jobs: Jobs) -> list[Job]:
     for scheduler in dict.fromkeys(job.scheduler for job in gone):
         dialect = find_dialect(scheduler)
         some = [job for job in gone if job.scheduler == scheduler]
-        command = _with_ids(dialect, dialect.cancel, some)
+        command = _with_ids(dialect.cancel, some)
         code, out, err = run(command, f"cancelling a job of {dialect.title}")
         if code and not _GONE.search(err):
             raise CropError(f"{dialect.title} does not cancel ({command[0]}): {err or out}.")

@@ -1,7 +1,7 @@
 """What was submitted, as the crop remembers it.
 
-    jobs/20261121T062233-1a2b3c.jsonl    one line a job, written as soon as it is accepted
-    jobs/20261121T062233-1a2b3c-1.sh     what was submitted, as it was
+    jobs/20261121T062233.123456-1a2b3c.jsonl    one line a job, written when it is accepted
+    jobs/20261121T062233.123456-1a2b3c-1.sh     what was submitted, as it was
 
 Each submission has a file of its own, so that no two writers meet in one, and a
 submitter that is killed has noted every job that was accepted before.
@@ -53,6 +53,11 @@ class Job:
     script: str
     output_dir: str
 
+    @property
+    def is_array(self) -> bool:
+        """Whether the scheduler tells its tasks apart."""
+        return self.indices != "0" and self.scheduler != "parallel"
+
     def tasks(self) -> list[tuple[int, int | None]]:
         """Index and batch of each task."""
         indices = expand(self.indices)
@@ -73,8 +78,9 @@ class Recorder:
 
     def __init__(self, layout: Layout) -> None:
         os.makedirs(layout.jobs, mode=0o700, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self._stem = f"{layout.jobs}/{stamp}-{os.urandom(3).hex()}"
+        seconds, rest = divmod(time.time_ns(), 10**9)
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+        self._stem = f"{layout.jobs}/{stamp}.{rest // 1000:06d}-{os.urandom(3).hex()}"
 
     def keep_script(self, number: int, text: str) -> str:
         """Write the text that is about to be submitted; its path."""
