@@ -169,8 +169,8 @@ class HTCondor(Site):
         return int(process) + 1 if int(total) > 1 else 0
 
     def granted(self, job: str) -> Granted:
-        told = ask("condor_q", job, "-af", "AllowedExecuteDuration", "RequestMemory")
-        return Granted(*map(int, told.split()))
+        limit = re.search(r"> (\d+)$", ask("condor_q", job, "-af", "PeriodicRemove").strip())
+        return Granted(int(limit[1]), int(ask("condor_q", job, "-af", "RequestMemory")))
 
 
 SITES: dict[str, type[Site]] = {"slurm": Slurm, "sge": GridEngine, "condor": HTCondor}
