@@ -47,12 +47,15 @@ class Site(ABC):
         Seconds of the shortest walltime that it keeps.
     limit : dict
         Options that tell its largest array, where it does not itself tell that it is 10.
+    kills : bool
+        Whether it kills what goes on after it was cancelled.
     """
 
     name: str
     hosts: frozenset[str]
     shortest: int
     limit: ClassVar[dict[str, int]] = {}
+    kills: bool = True
 
     @abstractmethod
     def queue(self, job: str) -> dict[int, str]:
@@ -141,6 +144,7 @@ class HTCondor(Site):
     hosts = frozenset({"localhost"})
     shortest = 20
     limit: ClassVar[dict[str, int]] = {"array_limit": 10}
+    kills = False
 
     def queue(self, job: str) -> dict[int, str]:
         states = {"1": "waiting", "2": "running", "5": "held", "6": "running"}

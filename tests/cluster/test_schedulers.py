@@ -130,6 +130,8 @@ def test_a_task_that_runs_out_of_time_puts_itself_back_and_repeats_nothing_it_fi
 
 
 def test_a_task_killed_without_grace_is_taken_over_at_the_next_submission(field):
+    if not field.site.kills:
+        pytest.skip(f"{field.site.name} lets a task that was cancelled end in its own time")
     crop = field.sow(6, batchsize=3)
     field.tell("deaf", 4)
     field.tell("hold", 4)
