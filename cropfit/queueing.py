@@ -170,8 +170,9 @@ class Queued(Tended):
             if read_jobs(manifest.layout):
                 seen = look(manifest.name, manifest.layout, ledger)
                 queued = {task.batch for task in seen.queued}
-            batches = [batch for batch in self._left() if batch not in queued]
-            if not batches:
+            left = self._left()
+            batches = [batch for batch in left if batch not in queued] or None
+            if left and not batches:
                 raise NotReadyError(
                     f"{self._root}: the queue has all batches that are left; see "
                     f"'cropfit jobs {self.name}'."

@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import grow, look, mend, reap
+from cropfit.cli import grow, look, mend, queue, reap
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -30,6 +30,10 @@ for _command in (
     look.status,
     grow.rehearse,
     grow.grow,
+    queue.script,
+    queue.submit,
+    queue.jobs,
+    queue.cancel,
     reap.reap,
     look.errors,
     look.missing,

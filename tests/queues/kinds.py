@@ -262,7 +262,8 @@ class Condor(Queue):
         assert words[3] == "-"
         known = """executable jobbatchname arguments output error log should_transfer_files kill_sig
             request_cpus request_memory request_gpus allowed_execute_duration accounting_group
-            max_materialize on_exit_remove requirements queue"""
+            max_materialize on_exit_remove periodic_vacate periodic_remove requirements
+            request_disk queue"""
         told: dict[str, str] = {}
         for line in [words[2], *text.splitlines()]:
             name, equals, value = line.partition("=")
