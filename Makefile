@@ -9,14 +9,14 @@ INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install \
 .PHONY: help demo test test-nfs test-cluster test-condor lint bench clean
 
 help:
-	@echo "make demo      fit the NIST problems with three workers, one of them killed; see demo-output/"
-	@echo "make test      run the tests"
-	@echo "make test-nfs  run the tests that want a real NFS server with two clients (root, Debian)"
+	@echo "make demo          fit the NIST problems with three workers, one of them killed; see demo-output/"
+	@echo "make test          run the tests"
+	@echo "make test-nfs      run the tests that want a real NFS server with two clients (root, Debian)"
 	@echo "make test-cluster  run the tests that want a real Slurm and a real Grid Engine (root, Debian)"
 	@echo "make test-condor   run the same on a real HTCondor (root, Debian)"
-	@echo "make lint      ruff and mypy"
-	@echo "make bench     measure against the bare limits"
-	@echo "make clean     remove what these targets made"
+	@echo "make lint          ruff and mypy"
+	@echo "make bench         measure against the bare limits"
+	@echo "make clean         remove what these targets made"
 
 # PYTHON is looked for only when there is an environment to make.
 $(BIN)/python:
