@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from shell import shell
 
 from cluster.field import Field, until
 from cluster.sites import SITES, Ended, Granted, ask
@@ -208,6 +211,36 @@ def test_a_second_submission_leaves_out_what_the_queue_has(field):
 
     assert field.calls() == dict.fromkeys(range(4), 1)
     field.reap()
+
+
+def test_the_shell_submits_shows_and_cancels(field):
+    crop = field.sow(3)
+    field.tell("hold", 0)
+
+    (job,) = told("submit", "field", "--scheduler", field.site.name)["jobs"]
+    field.begun(0)
+    tasks = [("running", "growing"), ("ended", "grown"), ("ended", "grown")]
+    until(
+        lambda: [(t["queue"], t["crop"]) for t in told("jobs", "field")["tasks"]] == tasks,
+        "that one task alone runs",
+        field.told,
+    )
+    assert told("cancel", "field")["cancelled"] == [job]
+    field.ended([job])
+    field.untell("hold", 0)
+    (job,) = told("submit", "field", "--scheduler", field.site.name, "--time", "10:00")["jobs"]
+    field.ended([job])
+
+    assert crop.missing_results() == []
+    assert field.calls() == {0: 2, 1: 1, 2: 1}
+    field.reap()
+
+
+def told(*words: str) -> Any:
+    """What a command of cropfit tells."""
+    code, out, err = shell(*words, "--json")
+    assert code == 0, err
+    return json.loads(out)
 
 
 @pytest.mark.needs("sbatch")
