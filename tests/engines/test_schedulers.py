@@ -353,6 +353,21 @@ def test_nothing_is_begun_that_cannot_end_in_the_walltime(field):
     assert 3000 < left < 3600 - 60
 
 
+# -- under the names of xyzpy ----------------------------------------------------------
+
+
+@on("slurm")
+def test_python_may_run_first_and_one_job_may_grow_all(field):
+    def tell(x):
+        return {"told": os.environ["A"]}
+
+    crop = field.sow(2, tell, var_names=None)
+    code = "import os\nos.environ['A'] = 'it is'"
+    assert crop.grow_slurm(mode="single", setup=code, hours=1) == ["101"]
+    assert field.queue.run() == [[0]], field.log()
+    assert crop.reap(to=False).told.values.tolist() == ["it is"] * 2
+
+
 # -- GNU parallel, which is here -------------------------------------------------------
 
 

@@ -14,9 +14,10 @@ from typing import Any, Literal
 from cropfit.disk.layout import Layout
 from cropfit.engines.schedulers.dialect import Dialect, find_dialect
 from cropfit.engines.schedulers.environment import activation, python
-from cropfit.engines.schedulers.formats import FILTERS, braces, ranges
+from cropfit.engines.schedulers.formats import braces, ranges
+from cropfit.engines.schedulers.jinja import Template
 from cropfit.engines.schedulers.resources import Resources, one_line
-from cropfit.errors import DesignError, NotFoundError
+from cropfit.errors import DesignError
 from cropfit.work.limits import THREADS
 
 Escalation = Callable[[int, int], Resources | Mapping[str, Any]]
@@ -24,7 +25,6 @@ Escalation = Callable[[int, int], Resources | Mapping[str, Any]]
 LONGEST_LIST = 200  # characters of an array's indices; longer ones are mapped in the script
 REQUEUES = 10  # how often a task puts itself back, unless told otherwise
 PATIENCE = 20.0  # seconds that a command of the scheduler may take to tell its limit
-TEMPLATE = "CROPFIT_TEMPLATE"  # variable that names a site's template
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ class _Writer:
         self.order = order
         self.dialect = dialect
         self.output_dir = output_dir
-        self.template = _template(dialect, order.template)
+        self.template = Template(f"{dialect.name}.sh.j2", order.template)
         extra = order.grow_args
         more = shlex.split(extra) if isinstance(extra, str) else list(map(str, extra))
         grow = ["-m", "cropfit", "grow", layout.root, *more]
@@ -233,7 +233,7 @@ class _Writer:
         elif tasks > 1:
             indices = range(1, tasks + 1)
         self._check(needs)
-        text = self.template.render(
+        text = self.template.fill(
             **self._told(needs, tasks),
             array=ranges(indices),
             mapping=mapping,
@@ -306,29 +306,3 @@ def _job_name(name: str, longest: int) -> str:
     """The crop's name as any scheduler takes it: no spaces, and a letter first."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
     return (plain if plain[:1].isalpha() else f"crop-{plain}".rstrip("-"))[:longest]
-
-
-def _template(dialect: Dialect, given: str | os.PathLike[str] | None) -> Any:
-    """The site's template, which may extend ours by its name; ours without one."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    site = os.fspath(given or os.environ.get(TEMPLATE) or "")
-    ours = os.path.join(os.path.dirname(__file__), "templates")
-    folders = [ours]
-    if site:
-        if not os.path.isfile(site):
-            raise NotFoundError(f"There is no template {site} (template= or ${TEMPLATE}).")
-        folders.append(os.path.dirname(os.path.abspath(site)))
-    environment = Environment(
-        loader=FileSystemLoader(folders),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters.update(FILTERS)
-    if site:
-        with open(site, encoding="utf-8") as file:
-            return environment.from_string(file.read())
-    return environment.get_template(f"{dialect.name}.sh.j2")
