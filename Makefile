@@ -6,16 +6,18 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install \
     --config-settings editable_mode=compat --editable
 
-.PHONY: help demo test test-nfs lint docs bench clean
+.PHONY: help demo test test-nfs test-cluster test-condor lint docs bench clean
 
 help:
-	@echo "make demo      fit the NIST problems with three workers, one of them killed; see demo-output/"
-	@echo "make test      run the tests"
-	@echo "make test-nfs  run the tests that want a real NFS server with two clients (root, Debian)"
-	@echo "make lint      ruff and mypy"
-	@echo "make docs      build the documentation; see docs/_build/html/index.html"
-	@echo "make bench     measure against the bare limits"
-	@echo "make clean     remove what these targets made"
+	@echo "make demo          fit the NIST problems with three workers, one of them killed; see demo-output/"
+	@echo "make test          run the tests"
+	@echo "make test-nfs      run the tests that want a real NFS server with two clients (root, Debian)"
+	@echo "make test-cluster  run the tests that want a real Slurm and a real Grid Engine (root, Debian)"
+	@echo "make test-condor   run the same on a real HTCondor (root, Debian)"
+	@echo "make lint          ruff and mypy"
+	@echo "make docs          build the documentation; see docs/_build/html/index.html"
+	@echo "make bench         measure against the bare limits"
+	@echo "make clean         remove what these targets made"
 
 # PYTHON is looked for only when there is an environment to make.
 $(BIN)/python:
@@ -44,6 +46,17 @@ test-nfs: $(VENV)/.ready-dev
 	    scripts/nfs_uml.sh install && NFS_UML_TIMEOUT=600 NFS_UML_PYTHON=$(BIN)/python \
 	    scripts/nfs_uml.sh run $(BIN)/python -m pytest -q -m nfs -p no:cacheprovider $(ARGS); \
 	else echo "make test-nfs: $$why"; [ "$$CROPFIT_REQUIRE_TOOLS" != 1 ]; fi
+
+test-cluster: $(VENV)/.ready-dev
+	@if why=$$(scripts/slurm.sh supported && scripts/sge.sh supported); then \
+	    scripts/slurm.sh install && scripts/sge.sh install && exec scripts/slurm.sh run scripts/sge.sh run \
+	    $(BIN)/python -m pytest -q -m "cluster and not condor" -p no:cacheprovider tests/cluster $(ARGS); \
+	else echo "make test-cluster: $$why"; [ "$$CROPFIT_REQUIRE_TOOLS" != 1 ]; fi
+
+test-condor: $(VENV)/.ready-dev
+	@if why=$$(scripts/condor.sh supported); then \
+	    exec scripts/condor.sh run $(BIN)/python -m pytest -q -m condor -p no:cacheprovider tests/cluster $(ARGS); \
+	else echo "make test-condor: $$why"; [ "$$CROPFIT_REQUIRE_TOOLS" != 1 ]; fi
 
 lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff check .

@@ -12,7 +12,8 @@ from cropfit.disk.layout import check_name, folder_of, name_of
 from cropfit.errors import DesignError, NotFoundError
 from cropfit.find import find_crop
 from cropfit.progress import Bar
-from cropfit.tending import Batches, Tended
+from cropfit.queueing import Queued
+from cropfit.tending import Batches
 from cropfit.work.employ import Terms, conclude, employ
 from cropfit.work.limits import Duration
 from cropfit.work.report import GrowReport
@@ -28,7 +29,7 @@ LEASE = 120.0  # seconds; well above the stalls that network file systems have
 MAX_DEATHS = 3
 
 
-class Crop(Tended):
+class Crop(Queued):
     """One sowing: a function, its cases, and the folder that holds them.
 
     Parameters

@@ -5,6 +5,7 @@
     function.pkl         the function, constants and resources
     cases-1.npz          long axes, tables and orders of sowing 1, where there are any
     objects-1.bin        labelled objects of sowing 1, where there are any
+    jobs/  logs/         what was submitted to schedulers, and what their tasks printed
     sown/000007/  growing/000008@host.pid.token/  grown/000009/  failed/000010/  ignored/000011/
 
 Past `SHARDED_FROM` batches, all states but ``growing`` hold folders of a
@@ -80,6 +81,16 @@ class Layout:
     def stop(self) -> str:
         """The file whose age tells workers to leave."""
         return f"{self.root}/{STOP}"
+
+    @property
+    def jobs(self) -> str:
+        """The folder of what was submitted to schedulers."""
+        return f"{self.root}/jobs"
+
+    @property
+    def logs(self) -> str:
+        """The folder of what their tasks print."""
+        return f"{self.root}/logs"
 
     def cases(self, sowing: int) -> str:
         """Arrays of sowing number `sowing`, from 1."""

@@ -130,7 +130,7 @@ def employ(
         if batches is None:
             report = worker.grow_left(wait=terms.wait)
         else:
-            report = worker.grow_these(batches, steal=terms.steal)
+            report = worker.grow_these(batches, steal=terms.steal, wait=terms.wait)
         if ranks and report.reason in ("SIGINT", "SIGTERM"):
             ranks.abort(report.exit_code)
     return report

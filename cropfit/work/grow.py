@@ -132,12 +132,24 @@ class Worker:
         """
         return self._run(lambda: self._grow_left(wait))
 
-    def grow_these(self, batches: Iterable[int], steal: bool = False) -> GrowReport:
-        """Grow the batches named; those that are grown already count as done."""
+    def grow_these(
+        self, batches: Iterable[int], steal: bool = False, wait: bool = False
+    ) -> GrowReport:
+        """Grow the batches named; those that are grown already count as done.
+
+        Parameters
+        ----------
+        batches : iterable of int
+            Which.
+        steal : bool
+            Take them even from workers that seem alive.
+        wait : bool
+            Stay while others grow some of them, and take over those whose worker dies.
+        """
         wanted = list(dict.fromkeys(batches))
         for batch in wanted:
             self.manifest.sowing_of(batch)  # raises for a number that is none
-        return self._run(lambda: self._grow_all(wanted, steal))
+        return self._run(lambda: self._grow_all(wanted, steal, wait))
 
     def _run(self, work: Callable[[], Any]) -> GrowReport:
         try:
@@ -199,9 +211,29 @@ class Worker:
             else:
                 at += random.randint(1, SKIP)
 
-    def _grow_all(self, batches: list[int], steal: bool) -> None:
+    def _grow_all(self, batches: list[int], steal: bool, wait: bool) -> None:
         for batch in batches:
             self._grow_named(batch, steal)
+        if wait:
+            self._grow_others(set(batches) & {claim.batch for claim in self.ledger.claims()})
+
+    def _grow_others(self, others: set[int]) -> None:
+        """Stay while others grow these; take what they give back, or leave when they die."""
+        while others:
+            held = {each.claim.batch: each for each in self.ledger.held()}
+            for batch in sorted(others):
+                owner = held.get(batch)
+                if owner is None:
+                    claim = self.ledger.claim(batch)
+                else:
+                    claim = self.ledger.take_over(owner.claim) if owner.dead else None
+                if claim:
+                    self._grow(claim)
+            growing = {claim.batch for claim in self.ledger.claims()}
+            others &= held.keys() | growing  # what was held may have been given back since
+            if others:
+                self._may_start(0.0)
+                time.sleep(min(1.0, self.ledger.lease / 10))
 
     def _grow_named(self, batch: int, steal: bool) -> None:
         claim = self.ledger.claim(batch) or self.ledger.claim(batch, "failed")

@@ -20,6 +20,7 @@ _ENDS = ("CROPFIT_DEADLINE", "SLURM_JOB_END_TIME")
 _LASTS = ("CROPFIT_WALLTIME", "PBS_WALLTIME")
 # Job id and array index of each scheduler, in this order.
 _JOBS = (
+    ("CROPFIT_JOB", ""),
     ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"),
     ("SLURM_JOB_ID", ""),
     ("PBS_JOBID", "PBS_ARRAY_INDEX"),

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -212,11 +213,34 @@ def test_waiting_stays_until_the_others_are_done(here: Path) -> None:
     crop.grow()
     assert states(crop)["growing"] == 1
 
-    import threading
-
     threading.Timer(0.2, gate.let_go).start()
     crop.grow(wait=True)
     assert states(crop) == {"grown": 2}
+    other.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("how", ["finishes", "is killed", "gives it back"])
+def test_waiting_for_a_named_batch_ends_with_its_worker(here: Path, how: str) -> None:
+    gate = Gate(here / "gate")
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(x)
+        if x == 1 and tally.all().count("1") == 1:
+            gate.stop_here()
+        return x
+
+    crop = sown(work, cases=3)
+    other = start("import cropfit, sys; cropfit.grow(2, crop=sys.argv[1])", crop.location)
+    gate.wait_for_arrival()
+
+    end = {"finishes": gate.let_go, "is killed": other.kill, "gives it back": other.terminate}[how]
+    threading.Timer(0.2, end).start()
+    crop.grow(2, wait=True)
+
+    assert states(crop) == {"sown": 2, "grown": 1}
+    assert tally.all() == ["1"] * (1 if how == "finishes" else 2)
+    assert os.listdir(f"{crop.location}/growing") == []
     other.communicate(timeout=30)
 
 
@@ -275,7 +299,6 @@ class NoText(Exception):
 
 class HoldsALock(Exception):
     def __init__(self) -> None:
-        import threading
 
         super().__init__("locked")
         self.lock = threading.Lock()
@@ -374,7 +397,6 @@ def test_a_result_that_does_not_fit_the_names_is_that_cases_failure(
 
 
 def test_a_result_that_cannot_be_pickled_is_that_cases_failure(here: Path) -> None:
-    import threading
 
     crop = sown(lambda x: threading.Lock() if x == 1 else [x], var_names=None, num_batches=1)
     report = crop.grow()
@@ -598,7 +620,6 @@ def test_a_worker_that_lacks_a_module_says_which_versions_sowed(here: Path) -> N
 
 
 def test_growing_from_a_thread_leaves_signals_alone(here: Path) -> None:
-    import threading
 
     crop = sown(lambda x: x)
     before = signal.getsignal(signal.SIGINT)

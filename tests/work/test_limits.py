@@ -110,6 +110,7 @@ def test_a_walltime_of_the_environment_counts_from_now(monkeypatch: pytest.Monke
         ({"LSB_JOBID": "9", "LSB_JOBINDEX": "4"}, "9_4"),
         ({"JOB_ID": "3", "SGE_TASK_ID": "undefined"}, "3"),
         ({"JOB_ID": "3", "SGE_TASK_ID": "8"}, "3_8"),
+        ({"CROPFIT_JOB": "5.1", "SLURM_JOB_ID": "12"}, "5.1"),
     ],
 )
 def test_the_job_is_told_with_its_array_index(
