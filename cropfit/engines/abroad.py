@@ -136,6 +136,10 @@ def _load_once(manifest: Manifest) -> Callable[..., Any]:
 # -- the kit ---------------------------------------------------------------------------
 
 
+def _den() -> str:
+    return f"{tempfile.gettempdir()}/cropfit-{os.getuid()}"
+
+
 def den() -> str:
     """Where this user keeps small crops on the host's own disk.
 
@@ -144,7 +148,7 @@ def den() -> str:
     ForeignFileError
         Somebody else made it, or may write to it.
     """
-    path = f"{tempfile.gettempdir()}/cropfit-{os.getuid()}"
+    path = _den()
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -159,11 +163,12 @@ def den() -> str:
 
 def root_of(kit: str, crop: str) -> str:
     """Where the small crop of a kit stands on this host, if it does."""
-    return folder_of(f"{den()}/{kit}", crop)
+    return folder_of(f"{_den()}/{kit}", crop)
 
 
 def settle_in(kit: str, crop: str, brought: Kit | Bring | None = None) -> str | None:
     """The folder of the small crop, made of what was brought; None if there is nothing."""
+    den()
     root = root_of(kit, crop)
     home = os.path.dirname(root)
     with _lock:

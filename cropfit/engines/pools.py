@@ -102,7 +102,8 @@ def _sharer(pool: Any) -> Callable[[Any], Any] | None:
     if isinstance(pool, (ThreadPool, ThreadPoolExecutor)):
         return lambda value: value
     if hasattr(pool, "scatter") and hasattr(pool, "scheduler_info"):
-        return lambda value: pool.scatter([value], hash=False)[0]
+        # To all: what is lost with its only holder takes the tasks of others along.
+        return lambda value: pool.scatter([value], hash=False, broadcast=True)[0]
     if hasattr(pool, "_actor_pool"):
         return _PutIntoRay
     return None

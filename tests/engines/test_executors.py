@@ -124,6 +124,7 @@ def test_a_pool_of_the_users_that_breaks_is_told_and_costs_nothing(tmp_path, shi
     ):
         crop.grow(executor=pool, ship=ship)
 
+    crop.grow()
     assert crop.reap()["z"].values.tolist() == list(range(12))
 
 
