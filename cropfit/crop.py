@@ -289,6 +289,7 @@ class Crop(Queued):
         affinities: Affinities | None = None,
         log: bool = False,
         executor: Any = None,
+        ship: bool = False,
     ) -> GrowReport:
         """Compute batches, here and now.
 
@@ -337,7 +338,10 @@ class Crop(Queued):
         executor : str or pool, optional
             Grow by the workers of a pool: what has ``submit`` or ``apply_async``, or by
             name: "loky", "threads", "processes", "dask", "ray", "mpi", "joblib". They must
-            see the crop's folder. A pool that is given stays open.
+            see the crop's folder, unless `ship`. A pool that is given stays open.
+        ship : bool
+            Send batches through the executor, to workers that do not see the folder, and
+            write what comes back here. The function, constants and axes travel once.
 
         Returns
         -------
@@ -370,6 +374,8 @@ class Crop(Queued):
             affinities,
             log,
         )
+        if ship and executor is None:
+            raise DesignError("ship=True sends batches through an executor: give executor=.")
         manifest, ledger = self._open()
         with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
             if executor is None:
@@ -377,7 +383,7 @@ class Crop(Queued):
             else:
                 from cropfit.engines.executors import employ_pool
 
-                report = employ_pool(manifest, ledger, terms, executor, bar)
+                report = employ_pool(manifest, ledger, terms, executor, bar, ship=ship)
         return GrowReport() if report is None else conclude(report, self._root, self.say)
 
     def grow_missing(self, **options: Any) -> GrowReport:

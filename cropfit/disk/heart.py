@@ -1,6 +1,6 @@
 """Keeps a claim alive, from outside the worker's interpreter.
 
-    worker ──path──▶ pipe ──▶ heart (a tiny process): touches the path every few seconds
+    worker ──paths──▶ pipe ──▶ heart (a tiny process): touches them every few seconds
 
 A thread would fall silent while a function holds the GIL for minutes, and the
 batch would be taken for dead. The heart is a process of its own that does
@@ -16,30 +16,30 @@ import signal
 import sys
 
 _PROGRAM = """
-import os, select, signal, sys
+import os, select, signal, sys, time
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 every, parent = float(sys.argv[1]), int(sys.argv[2])
-path = rest = b""
+paths, rest, due = [], b"", time.monotonic() + every
 while os.getppid() == parent:
-    if select.select([0], [], [], every)[0]:
+    if select.select([0], [], [], max(0, due - time.monotonic()))[0]:
         data = os.read(0, 65536)
         if not data:
             break
-        *paths, rest = (rest + data).split(b"\\0")
-        path = paths[-1] if paths else path
-    elif path:
-        try:
-            os.utime(path)
-        except FileNotFoundError:
-            path = b""
-        except OSError:
-            pass
+        *told, rest = (rest + data).split(b"\\0\\0")
+        paths = told[-1].split(b"\\0") if told else paths
+    else:
+        due = time.monotonic() + every
+        for path in paths:
+            try:
+                os.utime(path)
+            except OSError:
+                pass
 """
 
 
 class Heart:
-    """Touches the folder of the claim in hand every `every` seconds.
+    """Touches the folders of the claims in hand every `every` seconds.
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ class Heart:
         self._pipe = -1
         self._pid = 0
 
-    def watch(self, path: str) -> None:
-        """Beat for `path` from now on; an empty path lets it rest."""
-        message = os.fsencode(path) + b"\0"
+    def watch(self, *paths: str) -> None:
+        """Beat for these from now on, and for no others; an empty path lets it rest."""
+        message = b"\0".join(map(os.fsencode, paths)) + b"\0\0"
         if self._pid:
             try:
                 os.write(self._pipe, message)

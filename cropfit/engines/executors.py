@@ -281,9 +281,15 @@ class Employer:
 
 
 def employ_pool(
-    manifest: Manifest, ledger: Ledger, terms: Terms, executor: Any, progress: Progress
+    manifest: Manifest,
+    ledger: Ledger,
+    terms: Terms,
+    executor: Any,
+    progress: Progress,
+    *,
+    ship: bool = False,
 ) -> GrowReport:
-    """Grow on `terms` by the workers of a pool.
+    """Grow on `terms` by the workers of a pool, which see the crop's folder unless `ship`.
 
     Raises
     ------
@@ -294,6 +300,8 @@ def employ_pool(
         raise DesignError(
             "fresh=, wait=, mpi=, log=, gpus= and affinities= are not for an executor's workers."
         )
+    if ship:
+        return _ship(manifest, terms, executor, progress)
     return Employer(
         manifest,
         ledger,
@@ -306,3 +314,21 @@ def employ_pool(
         num_threads=terms.num_threads,
         progress=progress,
     ).run()
+
+
+def _ship(manifest: Manifest, terms: Terms, executor: Any, progress: Progress) -> GrowReport:
+    from cropfit.engines.ship import Courier
+
+    courier = Courier(
+        manifest.layout.root,
+        terms.policy(manifest),
+        executor,
+        num_workers=terms.num_workers,
+        num_threads=terms.num_threads,
+        deadline=find_deadline(terms.walltime, terms.deadline),
+        progress=progress,
+    )
+    batches = terms.wanted(manifest)
+    if batches is None:
+        return courier.grow_left()
+    return courier.grow_these(batches, steal=terms.steal)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.pool import ThreadPool
 from typing import Any, Protocol
 
 from cropfit.errors import DesignError, MissingDependencyError
@@ -44,16 +46,20 @@ class Pool:
     Parameters
     ----------
     submit : callable
-        Takes a task without arguments and gives a `Future`.
+        Takes a task and its arguments and gives a `Future`.
     size : int
         Number of workers.
-    threads : bool
-        Whether they are threads of this process.
+    share : callable, optional
+        Puts a value where all workers find it and gives what stands for it among a
+        task's arguments, so that it travels once a worker and not once a task.
+    silent : bool
+        Whether a task whose worker dies never ends. Such a pool is on this host.
     """
 
-    submit: Callable[[Callable[[], Any]], Future]
+    submit: Callable[..., Future]
     size: int
-    threads: bool = False
+    share: Callable[[Any], Any] | None = None
+    silent: bool = False
 
 
 def adapt(pool: Any, size: int | None = None) -> Pool:
@@ -76,15 +82,45 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
     if hasattr(pool, "submit"):
         # Dask takes equal calls for one and the same unless told otherwise.
         options = {"pure": False} if hasattr(pool, "scheduler_info") else {}
-        threads = type(pool).__name__ == "ThreadPoolExecutor"
-        return Pool(lambda task: pool.submit(task, **options), size, threads)
+        return Pool(lambda task, *args: pool.submit(task, *args, **options), size, _sharer(pool))
     if hasattr(pool, "apply_async"):
-        threads = type(pool).__name__ == "ThreadPool"
-        return Pool(lambda task: _AsyncResult(pool.apply_async(task)), size, threads)
+        silent = type(pool).__module__ == "multiprocessing.pool"
+        return Pool(
+            lambda task, *args: _AsyncResult(pool.apply_async(task, args)),
+            size,
+            _sharer(pool),
+            silent and not isinstance(pool, ThreadPool),
+        )
     raise DesignError(
         f"executor= takes what has submit() or apply_async(), or one of {', '.join(NAMES)}; "
         f"got a {type(pool).__name__}."
     )
+
+
+def _sharer(pool: Any) -> Callable[[Any], Any] | None:
+    """How this kind of pool gives a value to all its workers; None if it cannot."""
+    if isinstance(pool, (ThreadPool, ThreadPoolExecutor)):
+        return lambda value: value
+    if hasattr(pool, "scatter") and hasattr(pool, "scheduler_info"):
+        # To all: what is lost with its only holder takes the tasks of others along.
+        return lambda value: pool.scatter([value], hash=False, broadcast=True)[0]
+    if hasattr(pool, "_actor_pool"):
+        return _PutIntoRay
+    return None
+
+
+class _PutIntoRay:
+    """A value in Ray's object store, which each node fetches once; calling it gives the value."""
+
+    def __init__(self, value: Any) -> None:
+        import ray
+
+        self._ref = ray.put(value)
+
+    def __call__(self) -> Any:
+        import ray
+
+        return ray.get(self._ref)
 
 
 def _size_of(pool: Any) -> int | None:
@@ -136,8 +172,6 @@ def _loky(size: int | None) -> Iterator[Any]:
 
 @contextmanager
 def _threads(size: int | None) -> Iterator[Any]:
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(size or os.cpu_count()) as pool:
         yield pool
 
@@ -192,8 +226,6 @@ def _mpi(size: int | None) -> Iterator[Any]:
 @contextmanager
 def _joblib(size: int | None) -> Iterator[Any]:
     """What ``joblib.parallel_config`` chose; one round gives each of its workers the task."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from joblib import Parallel, delayed, effective_n_jobs
 
     parallel = Parallel(n_jobs=size)

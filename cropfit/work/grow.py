@@ -81,6 +81,8 @@ class Worker:
         one that `Crop.stop` puts up asks all.
     log : bool
         Keep what the function prints in each batch's folder.
+    loader : callable
+        Makes what is called for each case.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class Worker:
         turn: float = math.inf,
         stop_sign: str = STOP,
         log: bool = False,
+        loader: Callable[[Manifest], Call] = load_call,
     ) -> None:
         self.manifest = read_manifest(root)
         self.owner = Owner.here()
@@ -114,6 +117,7 @@ class Worker:
         self._spread = spread
         self._turn = turn
         self._log = log
+        self._loader = loader
         self._stop_signs = {STOP, stop_sign}
         self._work: Call | None = None
         self._expected: Expected = {}
@@ -188,7 +192,7 @@ class Worker:
                     self._grow(mine)
             if sown or dead:
                 continue  # others may have given batches back meanwhile
-            others = self.ledger.claims()
+            others = [claim for claim in self.ledger.claims() if claim.owner != self.owner]
             if not others:
                 return
             if not wait:
@@ -362,7 +366,7 @@ class Worker:
     def _load(self) -> Call:
         """The function with its constants and resources, loaded once."""
         if self._work is None:
-            call = load_call(self.manifest)
+            call = self._loader(self.manifest)
             self._expected = declared_dims(self.manifest)
             self._work = self._spread(call, self._case) if self._spread else call
         return self._work

@@ -8,6 +8,7 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
 import time
 from multiprocessing.pool import ThreadPool
@@ -16,6 +17,7 @@ import pytest
 
 import cropfit as cf
 
+NO_SHIPPING = ("joblib by name", True)
 POOLS = {
     "threads by name": lambda: contextlib.nullcontext("threads"),
     "loky by name": lambda: contextlib.nullcontext("loky"),
@@ -30,6 +32,8 @@ POOLS = {
     "dask by name": lambda: contextlib.nullcontext("dask"),
 }
 PROCESSES = [name for name in POOLS if "hread" not in name]
+WAYS = [(name, ship) for name in POOLS for ship in (False, True) if (name, ship) != NO_SHIPPING]
+IDS = [f"{name}, shipped" if ship else name for name, ship in WAYS]
 
 
 def sow(folder, fn, number=12, **options):
@@ -43,9 +47,19 @@ def folders(crop):
     return {state: counts[state] for state in ("sown", "growing", "grown", "failed")}
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.fixture(autouse=True)
+def local_disk(tmp_path, monkeypatch):
+    """Where workers keep what is shipped to them; nothing of it outlives the pool."""
+    folder = tmp_path / "local"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "ship"), WAYS, ids=IDS)
 class TestEveryPool:
-    def test_grows_every_case_once_and_tells_what_failed(self, tmp_path, name):
+    def test_grows_every_case_once_and_tells_what_failed(self, tmp_path, name, ship):
         log = tmp_path / "log"
 
         def work(x):
@@ -57,7 +71,7 @@ class TestEveryPool:
 
         crop = sow(tmp_path, work, num_batches=6)
         with POOLS[name]() as pool:
-            report = crop.grow(executor=pool, num_workers=2)
+            report = crop.grow(executor=pool, num_workers=2, ship=ship)
 
         assert sorted(map(int, log.read_text().split())) == list(range(12))
         assert folders(crop) == {"sown": 0, "growing": 0, "grown": 5, "failed": 1}
@@ -65,17 +79,19 @@ class TestEveryPool:
         assert [failure["arguments"] for failure in report.failures] == [{"x": 5}]
         assert not [file for file in os.listdir(crop.location) if file.startswith("stop")]
 
-    def test_grows_the_batches_that_are_named_and_no_others(self, tmp_path, name):
+    def test_grows_the_batches_that_are_named_and_no_others(self, tmp_path, name, ship):
         crop = sow(tmp_path, lambda x: x)
         with POOLS[name]() as pool:
-            crop.grow([2, 3, 7], executor=pool, num_workers=2)
+            crop.grow([2, 3, 7], executor=pool, num_workers=2, ship=ship)
 
         assert crop.completed_results() == [2, 3, 7]
         assert folders(crop)["sown"] == 9
 
 
-@pytest.mark.parametrize("name", [n for n in PROCESSES if n != "ProcessPoolExecutor"])
-def test_a_pool_survives_a_worker_that_is_killed_in_the_middle_of_a_batch(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "ship"), [w for w in WAYS if w[0] in PROCESSES and w[0] != "ProcessPoolExecutor"]
+)
+def test_a_pool_survives_a_worker_that_is_killed_in_the_middle_of_a_batch(tmp_path, name, ship):
     mark = tmp_path / "killed"
 
     def work(x):
@@ -86,12 +102,13 @@ def test_a_pool_survives_a_worker_that_is_killed_in_the_middle_of_a_batch(tmp_pa
 
     crop = sow(tmp_path, work, num_batches=3)
     with POOLS[name]() as pool:
-        crop.grow(executor=pool, num_workers=2)
+        crop.grow(executor=pool, num_workers=2, ship=ship)
 
     assert crop.reap()["z"].values.tolist() == list(range(12))
 
 
-def test_a_pool_of_the_users_that_breaks_is_told_and_costs_nothing(tmp_path):
+@pytest.mark.parametrize("ship", [False, True])
+def test_a_pool_of_the_users_that_breaks_is_told_and_costs_nothing(tmp_path, ship):
     mark = tmp_path / "killed"
 
     def work(x):
@@ -105,7 +122,7 @@ def test_a_pool_of_the_users_that_breaks_is_told_and_costs_nothing(tmp_path):
         POOLS["ProcessPoolExecutor"]() as pool,
         pytest.raises(cf.CropError, match="takes no more work"),
     ):
-        crop.grow(executor=pool)
+        crop.grow(executor=pool, ship=ship)
 
     crop.grow()
     assert crop.reap()["z"].values.tolist() == list(range(12))
