@@ -9,6 +9,7 @@
     ├── FunctionError                         the function cannot be pickled, found or loaded
     ├── ForeignFileError                      a file that would be unpickled is not the user's own
     ├── ResultError (ValueError)              what the function returned does not fit
+    ├── LikelihoodError (ValueError)          a likelihood raised, or gave no number
     ├── CaseError                             a case raised and ``on_error="raise"`` was asked for
     └── MissingDependencyError (ImportError)  an extra is not installed
 
@@ -25,6 +26,7 @@ __all__ = [
     "ExistsError",
     "ForeignFileError",
     "FunctionError",
+    "LikelihoodError",
     "MissingDependencyError",
     "NotFoundError",
     "NotReadyError",
@@ -66,6 +68,10 @@ class ForeignFileError(CropError):
 
 class ResultError(CropError, ValueError):
     """What the function returned does not fit what was declared."""
+
+
+class LikelihoodError(CropError, ValueError):
+    """A likelihood raised, or gave something else than a number below infinity."""
 
 
 class CaseError(CropError):

@@ -1,0 +1,191 @@
+"""What makes a problem the same as another, told without running it.
+
+Functions are told by their code and by the functions, classes and constants of their
+own package that it names; data by their values. All of it is the same in every process
+that runs the same program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cropfit.disk.fingerprint import digest, fingerprint
+
+if TYPE_CHECKING:
+    from cropfit.fitting.model import Model
+
+__all__ = ["identity"]
+
+
+def identity(model: Model, data: Any) -> dict[str, str]:
+    """A digest of each part: likelihood, constraint, every parameter's prior, and the data."""
+    parts = {
+        "the likelihood": told(model.log_likelihood),
+        "the constraint": told(model.constraint),
+        "the order of the parameters": told([list(model.priors), model.as_array]),
+        "the data": told(data),
+    }
+    for name, prior in model.priors.items():
+        parts[f"the prior of {name!r}"] = told(prior)
+    return parts
+
+
+def told(value: Any) -> str:
+    """Digest of any value."""
+    return digest(repr(_plain(value, ())).encode())
+
+
+def _plain(value: Any, above: tuple[int, ...]) -> Any:
+    """`value` as nested tuples of text and numbers, whose repr is the same in every process."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return type(value).__name__, repr(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain_array(np.asarray(value), above)
+    if id(value) in above:
+        return "again", above[::-1].index(id(value))
+    inside = (*above, id(value))
+    if isinstance(value, types.FunctionType):
+        return _plain_function(value, inside)
+    if isinstance(value, types.CodeType):
+        return _plain_code(value, inside)
+    if isinstance(value, types.MethodType):
+        return (
+            "method",
+            value.__name__,
+            _plain(value.__self__, inside),
+            _plain(value.__func__, inside),
+        )
+    if isinstance(value, functools.partial):
+        return "partial", *(_plain(v, inside) for v in (value.func, value.args, value.keywords))
+    if isinstance(value, Mapping):
+        pairs = ((repr(_plain(k, inside)), _plain(v, inside)) for k, v in value.items())
+        return type(value).__name__, sorted(pairs, key=lambda pair: pair[0])
+    if isinstance(value, set | frozenset):
+        return type(value).__name__, sorted(repr(_plain(each, inside)) for each in value)
+    if isinstance(value, list | tuple):
+        return type(value).__name__, [_plain(each, inside) for each in value]
+    return _plain_object(value, inside)
+
+
+def _plain_array(array: np.ndarray[Any, Any], above: tuple[int, ...]) -> Any:
+    if array.dtype.hasobject:
+        return "objects", array.shape, [_plain(each, above) for each in array.ravel().tolist()]
+    return str(array.dtype), array.shape, digest(np.ascontiguousarray(array).tobytes())
+
+
+def _plain_object(value: Any, inside: tuple[int, ...]) -> Any:
+    """Tables and Datasets by their values, instances by their attributes, the rest by pickle."""
+    kind = type(value)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    root = kind.__module__.partition(".")[0]
+    if root in ("pandas", "xarray"):
+        return name, _plain(_table(value), inside)
+    if isinstance(value, type):
+        return name, _plain_class(value, inside)
+    frozen = getattr(value, "dist", None), getattr(value, "args", None), getattr(value, "kwds", 0)
+    if root == "scipy" and frozen[0] is not None:
+        return name, frozen[0].name, _plain(frozen[1:], inside)
+    if dataclasses.is_dataclass(value):
+        own = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        return name, _plain_class(kind, inside), _plain(own, inside)
+    if (
+        hasattr(value, "__dict__")
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and not (
+            hasattr(kind, "__getstate__")
+            and kind.__getstate__ is not getattr(object, "__getstate__", 0)
+        )
+    ):
+        return name, _plain_class(kind, inside), _plain(vars(value), inside)
+    return name, fingerprint(value)
+
+
+def _table(value: Any) -> Any:
+    """A DataFrame, Series, Dataset or DataArray as the arrays that it holds."""
+    if hasattr(value, "to_dataset") and hasattr(value, "coords"):  # a DataArray
+        coords = {str(k): v.values for k, v in value.coords.items()}
+        return list(value.dims), value.values, coords
+    if hasattr(value, "variables"):
+        return {str(k): (list(v.dims), v.values) for k, v in value.variables.items()}
+    if hasattr(value, "columns"):
+        columns = [(str(name), value[name].to_numpy()) for name in value.columns]
+        return columns, value.index.to_numpy()
+    return [value.to_numpy(), getattr(value, "index", value).to_numpy()]
+
+
+def _plain_class(kind: type, inside: tuple[int, ...]) -> Any:
+    if not _is_own(kind.__module__):
+        return kind.__qualname__
+    methods = {
+        name: each
+        for name, each in vars(kind).items()
+        if isinstance(each, types.FunctionType | staticmethod | classmethod | property)
+    }
+    plain = {
+        name: [_plain(getattr(each, part, None), inside) for part in ("fget", "__func__")]
+        if not isinstance(each, types.FunctionType)
+        else _plain(each, inside)
+        for name, each in methods.items()
+    }
+    return kind.__qualname__, sorted(plain.items())
+
+
+def _plain_function(function: types.FunctionType, inside: tuple[int, ...]) -> Any:
+    if not _is_own(function.__module__):
+        return "function", function.__module__, function.__qualname__
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    named = {
+        name: function.__globals__[name]
+        for name in sorted(_names(function.__code__))
+        if name in function.__globals__
+    }
+    used = {
+        name: _plain(value, inside)
+        for name, value in named.items()
+        if not isinstance(value, types.ModuleType)
+    }
+    return (
+        "function",
+        _plain_code(function.__code__, inside),
+        _plain((function.__defaults__, function.__kwdefaults__, cells), inside),
+        sorted(used.items()),
+    )
+
+
+def _plain_code(code: types.CodeType, inside: tuple[int, ...]) -> Any:
+    """What the code does, without where it stands."""
+    constants = [_plain(each, inside) for each in code.co_consts]
+    return code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, constants
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """All names that a function's code may look up, inner functions included."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+def _is_own(module: str | None) -> bool:
+    """Whether code of this module is the user's, which may change between two runs."""
+    import sys
+    import sysconfig
+
+    if module in (None, "__main__"):
+        return True
+    place = getattr(sys.modules.get(str(module)), "__file__", None)
+    if place is None:
+        return str(module) not in sys.modules
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    return "site-packages" not in place and not place.startswith(tuple(installed))

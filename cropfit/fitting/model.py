@@ -1,0 +1,289 @@
+"""A model: what a likelihood needs to be fitted, without the data.
+
+    priors ──┐
+             ├──▶ Model ──bind(data)──▶ Problem ──▶ sampler
+    likelihood ┘
+
+A model is never changed: settings of one object make a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropfit.errors import DesignError
+from cropfit.fitting.params import Params, check_names, params_maker
+from cropfit.fitting.priors import Conditional, Distribution, Fixed, Prior, as_prior
+
+if TYPE_CHECKING:
+    from cropfit.fitting.problem import Problem
+
+__all__ = ["Model"]
+
+Derived = Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]]
+
+
+class Model:
+    """A likelihood and the priors of its parameters.
+
+    Parameters
+    ----------
+    log_likelihood : callable
+        ``log_likelihood(params, data)`` → natural logarithm of the likelihood, a number;
+        ``-inf`` where the data are impossible.
+    priors : mapping
+        Name → `Prior`, frozen distribution of ``scipy.stats``, `Conditional`, or a
+        number (or `Fixed`) for a parameter that is not varied.
+    predict : callable, optional
+        ``predict(params, data)`` → what the model expects in place of the observed
+        values, for pictures.
+    derived : callable or mapping, optional
+        ``derived(params)`` → mapping of name → number, or name → such a function: computed
+        for the samples once the fit is done.
+    vectorized : bool, optional
+        Whether the likelihood takes many points at once: each parameter is then an array
+        of shape (n,), or (n, 1) so that data broadcast along the last axis, and the result
+        has shape (n,). By default found out by trying.
+    as_array : bool
+        Whether all these functions get the free parameters as one array of shape (n_dim,),
+        or (n, n_dim) when vectorised, instead of by name.
+    constraint : callable, optional
+        ``constraint(params)`` → whether the parameters may be; the likelihood is not
+        called where they may not. The evidence refers to the priors without it.
+
+    Examples
+    --------
+    >>> def log_likelihood(p, data):
+    ...     residual = data["y"] - p.height * np.exp(-data["x"] / p.length)
+    ...     return -0.5 * np.sum((residual / data["yerr"]) ** 2, axis=-1)
+    >>> model = Model(
+    ...     log_likelihood,
+    ...     priors={"height": Uniform(0, 10, unit="mJy"), "length": LogUniform(0.1, 10)},
+    ... )  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        log_likelihood: Callable[[Any, Any], Any],
+        priors: Mapping[str, Any],
+        *,
+        predict: Callable[[Any, Any], Any] | None = None,
+        derived: Derived | None = None,
+        vectorized: bool | None = None,
+        as_array: bool = False,
+        constraint: Callable[[Any], Any] | None = None,
+    ) -> None:
+        functions = {"predict": predict, "constraint": constraint}
+        for what, function in {"log_likelihood": log_likelihood, **functions}.items():
+            if not callable(function) and (function is not None or what == "log_likelihood"):
+                raise DesignError(f"{what} must be a function, not {function!r}.")
+        if not isinstance(priors, Mapping):
+            raise DesignError(f"priors must be a mapping of names to priors, not {priors!r}.")
+        check_names(priors)
+        self.priors = {name: as_prior(name, value) for name, value in priors.items()}
+        self.log_likelihood = log_likelihood
+        self.predict = predict
+        self.derived = derived
+        self.vectorized = vectorized
+        self.as_array = as_array
+        self.constraint = constraint
+        self._arrange()
+        if not self.names:
+            raise DesignError("All parameters are fixed: there is nothing to fit.")
+
+    def _arrange(self) -> None:
+        """Sort the priors into those that are computed together, alone, and given others."""
+        free = {n: each for n, each in self.priors.items() if not isinstance(each, Fixed)}
+        self.names = tuple(free)
+        self.fixed = {n: each.value for n, each in self.priors.items() if isinstance(each, Fixed)}
+        self.units = {n: each.unit for n, each in self.priors.items() if each.unit is not None}
+        self.labels = {n: each.label or n for n, each in self.priors.items()}
+        families: dict[type[Prior], list[int]] = {}
+        self._alone: list[tuple[int, Prior]] = []
+        self._given: list[tuple[int, Conditional, Callable[..., Params]]] = []
+        for index, (name, prior) in enumerate(free.items()):
+            if isinstance(prior, Conditional):
+                self._given.append((index, prior, self._maker_before(name)))
+            elif isinstance(prior, Distribution):
+                self._alone.append((index, prior))
+            else:
+                families.setdefault(type(prior), []).append(index)
+        values = {
+            index: prior.values()
+            for index, prior in enumerate(free.values())
+            if isinstance(prior, Prior)
+        }
+        self._together = [
+            (_as_slice(columns), family, tuple(np.array([values[c] for c in columns], float).T))
+            for family, columns in families.items()
+        ]
+        self.params = params_maker(self.priors, self.names, self.fixed, self.units)
+
+    def _maker_before(self, name: str) -> Callable[..., Params]:
+        order = list(self.priors)[: list(self.priors).index(name)]
+        free = tuple(each for each in order if each in self.names)
+        return params_maker(order, free, self.fixed, self.units)
+
+    @property
+    def n_dim(self) -> int:
+        """Number of free parameters."""
+        return len(self.names)
+
+    def transform(self, cube: Any) -> NDArray[np.float64]:
+        """Map points of the unit cube to parameters.
+
+        Parameters
+        ----------
+        cube : (..., n_dim) float array
+            Points in [0, 1]; the last axis follows `names`.
+
+        Returns
+        -------
+        (..., n_dim) float array
+            A new array.
+        """
+        cube = self._points(cube)
+        theta = np.empty(cube.shape)
+        for columns, family, values in self._together:
+            theta[..., columns] = family.quantile(cube[..., columns], *values)
+        for index, prior in self._alone:
+            theta[..., index] = prior.transform(cube[..., index])
+        for index, conditional, make in self._given:
+            theta[..., index] = _each(
+                lambda earlier, u, c=conditional, m=make: c.given(m(earlier)).transform(u),
+                theta[..., :index],
+                cube[..., index],
+            )
+        return theta
+
+    def log_prior(self, theta: Any) -> NDArray[np.float64]:
+        """Natural logarithm of the prior density of points (..., n_dim); -inf outside."""
+        theta = self._points(theta)
+        total = np.zeros(theta.shape[:-1])
+        for columns, family, values in self._together:
+            total += family.log_pdf(theta[..., columns], *values).sum(axis=-1)
+        for index, prior in self._alone:
+            total += prior.log_density(theta[..., index])
+        for index, conditional, make in self._given:
+            total += _each(
+                lambda earlier, x, c=conditional, m=make: c.given(m(earlier)).log_density(x),
+                theta[..., :index],
+                theta[..., index],
+            )
+        return total
+
+    def _points(self, points: Any) -> NDArray[np.float64]:
+        points = np.asarray(points, np.float64)
+        if points.ndim == 0 or points.shape[-1] != len(self.names):
+            raise DesignError(
+                f"points of shape {points.shape} were given to a model of {len(self.names)} "
+                f"free parameters ({', '.join(self.names)}); they stand along the last axis."
+            )
+        return points
+
+    def bind(self, data: Any) -> Problem:
+        """This model with its data, as samplers take it."""
+        from cropfit.fitting.problem import Problem
+
+        return Problem(self, data)
+
+    def with_settings(
+        self,
+        *,
+        fixed: Mapping[str, float] | None = None,
+        priors: Mapping[str, Any] | None = None,
+    ) -> Model:
+        """A copy in which some parameters are fixed or have other priors.
+
+        Parameters
+        ----------
+        fixed : mapping, optional
+            Name → value; units and labels stay.
+        priors : mapping, optional
+            Name → prior, as of `Model`; units and labels stay where it has none.
+
+        Raises
+        ------
+        DesignError
+            The model has no parameter of that name, or it is given twice.
+        """
+        both = sorted(set(fixed or {}) & set(priors or {}))
+        if both:
+            raise DesignError(f"{both[0]!r} is fixed and has a prior: give one of them.")
+        new = dict(self.priors)
+        for name, value in {**(fixed or {}), **(priors or {})}.items():
+            if name not in new:
+                raise DesignError(f"The model has no parameter {name!r}; it has {', '.join(new)}.")
+            new[name] = _described(as_prior(name, value), new[name])
+        for name in fixed or {}:
+            if not isinstance(new[name], Fixed):
+                raise DesignError(f"{name!r} cannot be fixed at {new[name]!r}: give a number.")
+        return self._with_priors(new)
+
+    def _with_priors(self, priors: Mapping[str, Any]) -> Model:
+        return Model(
+            self.log_likelihood,
+            priors,
+            predict=self.predict,
+            derived=self.derived,
+            vectorized=self.vectorized,
+            as_array=self.as_array,
+            constraint=self.constraint,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {name: value for name, value in vars(self).items() if name in _KEPT}
+        return _restore, (state,)
+
+    def __repr__(self) -> str:
+        name = getattr(self.log_likelihood, "__name__", type(self.log_likelihood).__name__)
+        priors = "".join(f"\n  {n}: {each!r}" for n, each in self.priors.items())
+        return f"<Model {name}, {self.n_dim} free parameters{priors}>"
+
+
+_KEPT = (
+    "log_likelihood",
+    "priors",
+    "predict",
+    "derived",
+    "vectorized",
+    "as_array",
+    "constraint",
+)
+
+
+def _restore(state: dict[str, Any]) -> Model:
+    model = Model.__new__(Model)
+    vars(model).update(state)
+    model._arrange()
+    return model
+
+
+def _described(new: Any, old: Any) -> Any:
+    """The new prior, with unit and label of the old one where it has none."""
+    from dataclasses import replace
+
+    missing = {name: getattr(old, name) for name in ("unit", "label") if getattr(new, name) is None}
+    return replace(new, **missing)
+
+
+def _as_slice(columns: list[int]) -> Any:
+    """Columns as a slice if they stand together, which numpy takes without a copy."""
+    if columns == list(range(columns[0], columns[-1] + 1)):
+        return slice(columns[0], columns[-1] + 1)
+    return np.array(columns)
+
+
+def _each(
+    compute: Callable[[Any, Any], Any], earlier: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`compute` of the earlier parameters and the value of each point."""
+    if values.ndim == 0:
+        return np.asarray(compute(earlier, values))
+    rows, flat = earlier.reshape(-1, earlier.shape[-1]), values.ravel()
+    found = [float(compute(row, value)) for row, value in zip(rows, flat, strict=True)]
+    return np.array(found).reshape(values.shape)
