@@ -94,16 +94,16 @@ def _plain_object(value: Any, inside: tuple[int, ...]) -> Any:
     if dataclasses.is_dataclass(value):
         own = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return name, _plain_class(kind, inside), _plain(own, inside)
-    if (
-        hasattr(value, "__dict__")
-        and kind.__reduce_ex__ is object.__reduce_ex__
-        and not (
-            hasattr(kind, "__getstate__")
-            and kind.__getstate__ is not getattr(object, "__getstate__", 0)
-        )
-    ):
+    if _is_plain_instance(value):
         return name, _plain_class(kind, inside), _plain(vars(value), inside)
     return name, fingerprint(value)
+
+
+def _is_plain_instance(value: Any) -> bool:
+    """Whether its attributes are all that there is to it."""
+    changes = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
+    inherited = all(getattr(type(value), c, None) is getattr(object, c, None) for c in changes)
+    return inherited and hasattr(value, "__dict__")
 
 
 def _table(value: Any) -> Any:

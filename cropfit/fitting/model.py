@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Model"]
 
-Derived = Callable[[Any], Any] | Mapping[str, Callable[[Any], Any]]
+Derived = Callable[[Any], Any] | Mapping[str, Any]
 
 
 class Model:
@@ -42,8 +42,9 @@ class Model:
         ``predict(params, data)`` → what the model expects in place of the observed
         values, for pictures.
     derived : callable or mapping, optional
-        ``derived(params)`` → mapping of name → number, or name → such a function: computed
-        for the samples once the fit is done.
+        ``derived(params)`` → mapping of name → number; or name → function of the parameters,
+        or name → (function, unit). Computed
+        for all samples once the fit is done.
     vectorized : bool, optional
         Whether the likelihood takes many points at once: each parameter is then an array
         of shape (n,), or (n, 1) so that data broadcast along the last axis, and the result
@@ -153,40 +154,34 @@ class Model:
         for index, prior in self._alone:
             theta[..., index] = prior.transform(cube[..., index])
         for index, conditional, make in self._given:
-            theta[..., index] = _each(
-                lambda earlier, u, c=conditional, m=make: c.given(m(earlier)).transform(u),
-                theta[..., :index],
-                cube[..., index],
-            )
+            earlier = theta[..., :index]
+            theta[..., index] = _each(conditional, make, "transform", earlier, cube[..., index])
         return theta
 
     def log_prior(self, theta: Any) -> NDArray[np.float64]:
         """Natural logarithm of the prior density of points (..., n_dim); -inf outside."""
         theta = self._points(theta)
-        total = np.zeros(theta.shape[:-1])
+        total: NDArray[np.float64] = np.zeros(theta.shape[:-1])
         for columns, family, values in self._together:
-            total += family.log_pdf(theta[..., columns], *values).sum(axis=-1)
+            total = total + family.log_pdf(theta[..., columns], *values).sum(axis=-1)
         for index, prior in self._alone:
-            total += prior.log_density(theta[..., index])
+            total = total + prior.log_density(theta[..., index])
         for index, conditional, make in self._given:
-            total += _each(
-                lambda earlier, x, c=conditional, m=make: c.given(m(earlier)).log_density(x),
-                theta[..., :index],
-                theta[..., index],
-            )
-        return total
+            earlier = theta[..., :index]
+            total = total + _each(conditional, make, "log_density", earlier, theta[..., index])
+        return np.asarray(total)
 
     def _points(self, points: Any) -> NDArray[np.float64]:
-        points = np.asarray(points, np.float64)
-        if points.ndim == 0 or points.shape[-1] != len(self.names):
+        array: NDArray[np.float64] = np.asarray(points, np.float64)
+        if array.ndim == 0 or array.shape[-1] != len(self.names):
             raise DesignError(
-                f"points of shape {points.shape} were given to a model of {len(self.names)} "
+                f"points of shape {array.shape} were given to a model of {len(self.names)} "
                 f"free parameters ({', '.join(self.names)}); they stand along the last axis."
             )
-        return points
+        return array
 
     def bind(self, data: Any) -> Problem:
-        """This model with its data, as samplers take it."""
+        """Put this model and `data` together, as samplers take them."""
         from cropfit.fitting.problem import Problem
 
         return Problem(self, data)
@@ -279,11 +274,17 @@ def _as_slice(columns: list[int]) -> Any:
 
 
 def _each(
-    compute: Callable[[Any, Any], Any], earlier: NDArray[np.float64], values: NDArray[np.float64]
+    conditional: Conditional,
+    make: Callable[..., Params],
+    what: str,
+    earlier: NDArray[np.float64],
+    values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """`compute` of the earlier parameters and the value of each point."""
+    """Transform or density, `what`, of each value under the prior that its point gives."""
     if values.ndim == 0:
-        return np.asarray(compute(earlier, values))
+        return np.asarray(getattr(conditional.given(make(earlier)), what)(values))
     rows, flat = earlier.reshape(-1, earlier.shape[-1]), values.ravel()
-    found = [float(compute(row, value)) for row, value in zip(rows, flat, strict=True)]
-    return np.array(found).reshape(values.shape)
+    found = np.empty(len(flat))
+    for i, (row, value) in enumerate(zip(rows, flat, strict=True)):
+        found[i] = getattr(conditional.given(make(row)), what)(value)
+    return found.reshape(values.shape)

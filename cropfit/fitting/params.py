@@ -81,6 +81,7 @@ class Params(Mapping[str, Any]):
 
 
 _RESERVED = frozenset(name for name in dir(Params) if not name.startswith("__"))
+_OF_SAMPLES = frozenset(("sample", "log_weight", "log_likelihood", "log_prior"))
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -89,15 +90,17 @@ def check_names(names: Iterable[str]) -> None:
     Raises
     ------
     DesignError
-        One is no text, is empty, or is what a view itself has.
+        One is no text, is empty, or is what a view or a file of samples itself has.
     """
     for name in names:
         if not isinstance(name, str) or not name.strip() or name.startswith("__"):
             raise DesignError(f"{name!r} cannot be the name of a parameter.")
-        if name in _RESERVED:
+        if "/" in name:
+            raise DesignError(f"The name {name!r} holds a '/', which no netCDF variable may.")
+        if name in _RESERVED or name in _OF_SAMPLES:
             raise DesignError(
-                f"A parameter cannot be called {name!r}, which every set of parameters has "
-                "as a method; give it another name."
+                f"A parameter cannot be called {name!r}, which every set of parameters or of "
+                "samples has already; give it another name."
             )
 
 
@@ -142,7 +145,8 @@ def columns(theta: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _restore(values: dict[str, Any], units: dict[str, str]) -> Params:
     family = type("Params", (Params,), {"units": units, "__module__": __name__})
-    return family(values)
+    restored: Params = family(values)
+    return restored
 
 
 def _shown(value: Any) -> str:

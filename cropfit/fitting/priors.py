@@ -75,22 +75,22 @@ class Prior:
         raise NotImplementedError
 
     @staticmethod
-    def quantile(u: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def quantile(u: NDArray[np.float64], *values: Any) -> Any:
         """The inverse of the cumulative distribution of the family, at `u`."""
         raise NotImplementedError
 
     @staticmethod
-    def log_pdf(x: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def log_pdf(x: NDArray[np.float64], *values: Any) -> Any:
         """Natural logarithm of the density of the family, at `x`."""
         raise NotImplementedError
 
     def transform(self, u: Any) -> NDArray[np.float64]:
         """Map points of [0, 1], of any shape, to the parameter: the inverse CDF."""
-        return self.quantile(np.asarray(u, np.float64), *self.values())
+        return np.asarray(self.quantile(np.asarray(u, np.float64), *self.values()))
 
     def log_density(self, x: Any) -> NDArray[np.float64]:
         """Natural logarithm of the density at `x`, of any shape; -inf outside of the support."""
-        return self.log_pdf(np.asarray(x, np.float64), *self.values())
+        return np.asarray(self.log_pdf(np.asarray(x, np.float64), *self.values()))
 
     def __repr__(self) -> str:
         return _show(self, [_short(value) for value in self.values()])
@@ -114,13 +114,13 @@ class Uniform(Prior):
         return self.low, self.high
 
     @staticmethod
-    def quantile(u: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def quantile(u: NDArray[np.float64], *values: Any) -> Any:
         """The inverse of the cumulative distribution."""
         low, high = values
         return np.minimum(low + u * (high - low), high)
 
     @staticmethod
-    def log_pdf(x: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def log_pdf(x: NDArray[np.float64], *values: Any) -> Any:
         """Natural logarithm of the density."""
         low, high = values
         return np.where((x >= low) & (x <= high), -np.log(high - low), -np.inf)
@@ -144,14 +144,14 @@ class LogUniform(Prior):
         return self.low, self.high
 
     @staticmethod
-    def quantile(u: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def quantile(u: NDArray[np.float64], *values: Any) -> Any:
         """The inverse of the cumulative distribution."""
         low, high = values
         start, end = np.log(low), np.log(high)
         return np.minimum(np.maximum(np.exp(start + u * (end - start)), low), high)
 
     @staticmethod
-    def log_pdf(x: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def log_pdf(x: NDArray[np.float64], *values: Any) -> Any:
         """Natural logarithm of the density."""
         low, high = values
         inside = (x >= low) & (x <= high)
@@ -178,14 +178,14 @@ class Normal(Prior):
         return self.low, self.high
 
     @staticmethod
-    def quantile(u: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def quantile(u: NDArray[np.float64], *values: Any) -> Any:
         """The inverse of the cumulative distribution, exact far out in either tail."""
         mean, sd, low, high = values
         x = mean + sd * _standard_quantile(u, (low - mean) / sd, (high - mean) / sd)
         return np.minimum(np.maximum(x, low), high)
 
     @staticmethod
-    def log_pdf(x: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def log_pdf(x: NDArray[np.float64], *values: Any) -> Any:
         """Natural logarithm of the density."""
         mean, sd, low, high = values
         z = (x - mean) / sd
@@ -223,14 +223,14 @@ class LogNormal(Prior):
         return self.low, self.high
 
     @staticmethod
-    def quantile(u: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def quantile(u: NDArray[np.float64], *values: Any) -> Any:
         """The inverse of the cumulative distribution."""
         mean, sd, low, high = values
         x = np.exp(Normal.quantile(u, mean, sd, _log(low), _log(high)))
         return np.minimum(np.maximum(x, low), high)
 
     @staticmethod
-    def log_pdf(x: NDArray[np.float64], *values: Any) -> NDArray[np.float64]:
+    def log_pdf(x: NDArray[np.float64], *values: Any) -> Any:
         """Natural logarithm of the density."""
         mean, sd, low, high = values
         inside = (x >= low) & (x <= high) & (x > 0)

@@ -191,26 +191,18 @@ class Problem:
 
     def _checked(self, value: Any, theta: NDArray[np.float64]) -> float:
         """The number that the likelihood gave; anything else is an error."""
-        number = math.nan
         if np.ndim(value) == 0 and np.asarray(value).dtype.kind in "biuf":
             number = float(value)
             if number < _INF:
                 return number
-        what = f"{number}" if np.ndim(value) == 0 and value is not None else _described(value)
-        if value is None:
-            what = "None (is a return missing?)"
-        elif math.isnan(number) and np.ndim(value) == 0 and np.asarray(value).dtype.kind not in "f":
-            what = _described(value)
         raise LikelihoodError(
-            f"{self._name} gave {what} at {self._at(theta)}; it must give a number "
-            "below infinity, -inf where the data are impossible."
+            f"{self._name} gave {_described(value)} at {self._at(theta)}; it must give a number "
+            "below infinity, or -inf where the data are impossible."
         )
 
     def _raised(self, error: Exception, theta: NDArray[np.float64], what: str = "") -> str:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = (
-            f" in {frames[-1].name}, {frames[-1].filename}:{frames[-1].lineno}," if frames else ""
-        )
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f" in {last.name}, {last.filename}:{last.lineno},"
         return (
             f"{what or self._name} raised {type(error).__name__}: {error},{place} "
             f"at {self._at(theta)}."
@@ -235,5 +227,9 @@ def _locked(theta: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _described(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return f"an array of shape {shape}" if shape is not None and shape != () else repr(value)[:200]
+    if value is None:
+        return "None (is a return missing?)"
+    shape = getattr(value, "shape", ())
+    if shape != ():
+        return f"an array of shape {shape}"
+    return str(value) if isinstance(value, float | np.floating) else repr(value)[:200]

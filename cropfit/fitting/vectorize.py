@@ -20,8 +20,9 @@ from cropfit.errors import LikelihoodError
 from cropfit.fitting.model import Model
 from cropfit.fitting.params import columns
 
-__all__ = ["Layout", "find_layout"]
+__all__ = ["Layout", "find_layout", "quiet"]
 
+Shape = Literal["scalar", "flat", "column", "array"]
 POINTS = 13  # a prime above most numbers of parameters
 FEWEST = 4  # points that are compared even where that takes long
 PATIENCE = 0.5  # seconds for comparing more
@@ -42,7 +43,7 @@ class Layout:
         Whether the constraint takes many points too.
     """
 
-    shape: Literal["scalar", "flat", "column", "array"]
+    shape: Shape
     declared: bool = False
     constraint: bool = False
 
@@ -70,8 +71,8 @@ class Layout:
         if assess is None:
             return np.ones(len(thetas), bool)
         if self.constraint:
-            flat = "array" if model.as_array else "flat"
-            return np.asarray(assess(Layout(flat).arguments(model, thetas)), bool)
+            flat: Shape = "array" if model.as_array else "flat"
+            return np.asarray(assess(Layout(flat).arguments(model, thetas)), np.bool_)
         if model.as_array:
             return np.array([bool(assess(theta)) for theta in thetas])
         return np.array([bool(assess(model.params(theta))) for theta in thetas])
@@ -97,8 +98,9 @@ def find_layout(model: Model, data: Any) -> Layout:
     if len(thetas) < FEWEST:
         return Layout("array" if model.as_array else "flat", True) if declared else Layout("scalar")
     seen = []
-    for shape in ("array",) if model.as_array else ("flat", "column"):
-        layout = Layout(shape, declared, constraint)  # type: ignore[arg-type]
+    shapes: tuple[Shape, ...] = ("array",) if model.as_array else ("flat", "column")
+    for shape in shapes:
+        layout = Layout(shape, declared, constraint)
         wrong = _mistake(layout, model, thetas, data)
         if not wrong:
             return layout
@@ -127,7 +129,7 @@ def _draws(model: Model) -> tuple[NDArray[np.float64], bool]:
     except Exception:
         return thetas[:0], False  # the run itself will say what is wrong with it
     together = False
-    with contextlib.suppress(Exception), _quiet():
+    with contextlib.suppress(Exception), quiet():
         found = Layout("scalar", constraint=True).allowed(model, thetas)
         together = found.shape == alone.shape and bool((found == alone).all())
     return thetas[alone][:POINTS], together
@@ -136,7 +138,7 @@ def _draws(model: Model) -> tuple[NDArray[np.float64], bool]:
 def _mistake(layout: Layout, model: Model, thetas: NDArray[np.float64], data: Any) -> str:
     """What is wrong with calling the likelihood in this layout; empty if nothing is."""
     try:
-        with _quiet():
+        with quiet():
             values = layout.call(model, thetas, data)
             if values.shape != (len(thetas),):
                 return f"it gave shape {values.shape}"
@@ -173,7 +175,8 @@ def _real(value: Any) -> NDArray[Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Silence numpy and warnings, for calls that are only tried."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
