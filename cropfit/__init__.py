@@ -28,11 +28,24 @@ if TYPE_CHECKING:
         ExistsError,
         ForeignFileError,
         FunctionError,
+        LikelihoodError,
         MissingDependencyError,
         NotFoundError,
         NotReadyError,
         ResultError,
     )
+    from cropfit.fitting.fit import fit
+    from cropfit.fitting.model import Model
+    from cropfit.fitting.priors import (
+        Conditional,
+        Distribution,
+        Fixed,
+        LogNormal,
+        LogUniform,
+        Normal,
+        Uniform,
+    )
+    from cropfit.fitting.result import Fit
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -48,6 +61,21 @@ _WHERE = {
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
     "Status": "cropfit.work.care",
+    "Fit": "cropfit.fitting.result",
+    "Model": "cropfit.fitting.model",
+    "fit": "cropfit.fitting.fit",
+    **dict.fromkeys(
+        (
+            "Conditional",
+            "Distribution",
+            "Fixed",
+            "LogNormal",
+            "LogUniform",
+            "Normal",
+            "Uniform",
+        ),
+        "cropfit.fitting.priors",
+    ),
     **dict.fromkeys(
         (
             "CaseError",
@@ -57,6 +85,7 @@ _WHERE = {
             "ExistsError",
             "ForeignFileError",
             "FunctionError",
+            "LikelihoodError",
             "MissingDependencyError",
             "NotFoundError",
             "NotReadyError",
@@ -69,21 +98,32 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "Conditional",
     "Crop",
     "CropError",
     "DamagedError",
     "DesignError",
+    "Distribution",
     "ExistsError",
+    "Fit",
+    "Fixed",
     "ForeignFileError",
     "FunctionError",
     "GrowReport",
+    "LikelihoodError",
+    "LogNormal",
+    "LogUniform",
     "MissingDependencyError",
+    "Model",
+    "Normal",
     "NotFoundError",
     "NotReadyError",
     "ResultError",
     "Status",
+    "Uniform",
     "__version__",
     "current_case",
+    "fit",
     "grow",
     "load_crops",
     "load_dataset",

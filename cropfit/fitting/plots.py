@@ -293,7 +293,7 @@ def _axis_label(data: Any, name: str) -> str:
 
 def _label(fit: Fit, name: str) -> str:
     unit = fit.units.get(name)
-    return fit.labels.get(name, name) + (f" [{unit}]" if unit else "")
+    return fit.labels.get(name, name) + (f" [{unit}]" if unit and unit != "1" else "")
 
 
 def _varying(fit: Fit) -> list[str]:
@@ -311,7 +311,7 @@ def _range(fit: Fit, name: str) -> tuple[float, float]:
     from cropfit.fitting.weights import quantiles
 
     low, high = quantiles(fit[name], fit.weights, [0.001, 0.999])
-    return _widened(low, high, 0.05)
+    return _widened(low, high, 0.12)
 
 
 def _title(fit: Fit, name: str) -> str:
