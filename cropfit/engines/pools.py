@@ -72,7 +72,7 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
     DesignError
         It has neither.
     """
-    size = size or _size_of(pool) or os.cpu_count() or 1
+    size = size or size_of(pool) or os.cpu_count() or 1
     if hasattr(pool, "submit"):
         # Dask takes equal calls for one and the same unless told otherwise.
         options = {"pure": False} if hasattr(pool, "scheduler_info") else {}
@@ -87,7 +87,7 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
     )
 
 
-def _size_of(pool: Any) -> int | None:
+def size_of(pool: Any) -> int | None:
     """Number of workers, from wherever this kind of pool keeps it."""
     if hasattr(pool, "scheduler_info"):
         return len(pool.scheduler_info()["workers"]) or None
