@@ -122,7 +122,11 @@ class LikelihoodPool:
         if not (isinstance(self._workers, Lent) and self._workers.threads):
             self._shared = Shared(self.problem)
         if self._workers is None:
-            self._workers = Crew(n_pool or 1, self._threads)
+            try:
+                self._workers = Crew(n_pool or 1, self._threads)
+            except BaseException:
+                self.terminate()
+                raise
         self.size = self._workers.size
         if self.size is None:
             warnings.warn(
@@ -256,6 +260,7 @@ class LikelihoodPool:
 
     def _ask(self, verb: str, loads: list[Any], points: int) -> list[Any]:
         begin = time.perf_counter()
+        self.tasks += len(loads)
         if self._shared is None:
             answers = self._run([Local(verb, load, self.problem) for load in loads])
         else:
@@ -269,7 +274,6 @@ class LikelihoodPool:
             Errand(verb, shared.thin(load), shared.digest, shared.path, self._threads)
             for load in loads
         ]
-        self.tasks += len(errands)
         self.bytes_sent += sum(len(errand.load) for errand in errands)
         answers = self._run(errands)
         lacking = [i for i, answer in enumerate(answers) if answer.kind == LACKS]
