@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cropfit.disk.fingerprint import digest, fingerprint
+from cropfit.work.context import Case
 
 if TYPE_CHECKING:
     from cropfit.fitting.model import Model
@@ -107,6 +108,8 @@ def _plain_object(value: Any, inside: _Path) -> Any:
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
     root = kind.__module__.partition(".")[0]
+    if isinstance(value, Case):
+        return name  # it tells where a function runs, not what it computes
     if root in ("pandas", "xarray"):
         return name, _plain(_table(value), inside)
     if isinstance(value, type):
