@@ -44,6 +44,12 @@ def a_dask():
 
 
 @contextlib.contextmanager
+def an_executor_of_dask():
+    with a_dask() as client, client.get_executor() as pool:
+        yield pool
+
+
+@contextlib.contextmanager
 def a_schwimmbad():
     from schwimmbad import MultiPool
 
@@ -86,6 +92,7 @@ POOLS = {
     "loky": a_loky,
     "joblib": a_joblib,
     "dask": a_dask,
+    "dask's executor": an_executor_of_dask,
     "schwimmbad": a_schwimmbad,
     "ray": a_ray,
     "only map": a_mapping,

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import cropfit as cf
-from cropfit.fitting.pools import lent, likelihood_pool, shared
+from cropfit.fitting.pools import lent, likelihood, likelihood_pool, shared
 
 SPAWN = multiprocessing.get_context("spawn")
 POINTS = np.random.default_rng(0).uniform(-1, 1, (40, 2))
@@ -354,6 +354,17 @@ def test_a_pool_that_does_not_tell_its_size_is_told_of_and_can_be_helped():
         warnings.simplefilter("error")
         with likelihood_pool(plain(), Silent(), n_pool=7) as pool:
             assert pool.size == 7
+
+
+def test_a_pool_that_costs_more_than_it_saves_is_told_of_once(monkeypatch):
+    monkeypatch.setattr(likelihood, "ENOUGH", 20)
+
+    with likelihood_pool(plain(), n_pool=2) as pool, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(60):
+            pool.log_likelihoods(POINTS[:2])
+
+    assert [str(each.message)[:27] for each in told] == ["the pool makes this slower:"]
 
 
 @pytest.mark.parametrize("number", [0, -1, True, 1.5, "2"])
