@@ -10,6 +10,7 @@ A model is never changed: settings of one object make a copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +86,9 @@ class Model:
         if not isinstance(priors, Mapping):
             raise DesignError(f"priors must be a mapping of names to priors, not {priors!r}.")
         check_names(priors)
-        self.priors = {name: as_prior(name, value) for name, value in priors.items()}
+        self.priors: Mapping[str, Prior | Conditional | Fixed] = MappingProxyType(
+            {name: as_prior(name, value) for name, value in priors.items()}
+        )
         self.log_likelihood = log_likelihood
         self.predict = predict
         self.derived = derived
@@ -232,7 +235,7 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in vars(self).items() if name in _KEPT}
-        return _restore, (state,)
+        return _restore, ({**state, "priors": dict(self.priors)},)
 
     def __repr__(self) -> str:
         name = getattr(self.log_likelihood, "__name__", type(self.log_likelihood).__name__)
@@ -253,7 +256,7 @@ _KEPT = (
 
 def _restore(state: dict[str, Any]) -> Model:
     model = Model.__new__(Model)
-    vars(model).update(state)
+    vars(model).update(state, priors=MappingProxyType(state["priors"]))
     model._arrange()
     return model
 

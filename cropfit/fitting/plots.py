@@ -54,6 +54,10 @@ def plot_corner(fit: Fit, names: Sequence[str] | None = None, **options: Any) ->
     from matplotlib import rcParams
 
     chosen = _varying(fit) if names is None else list(names)
+    if not chosen or len(fit) <= len(chosen):
+        raise DesignError(
+            f"{len(fit)} samples of {len(chosen)} parameters that vary make no corner plot."
+        )
     columns = np.column_stack([fit[name] for name in chosen])
     figure = figure_class(figsize=(1.2 + 2.0 * len(chosen),) * 2)
     given = {

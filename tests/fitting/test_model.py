@@ -106,6 +106,11 @@ def test_settings_make_a_copy_and_never_leak(model):
     assert np.all(other.transform(cube(other))[:, 2] <= 220)
 
 
+def test_the_priors_of_a_model_cannot_be_changed_under_it(model):
+    with pytest.raises(TypeError):
+        model.priors["d"] = cf.Uniform(0, 1)
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
