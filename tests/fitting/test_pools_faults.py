@@ -81,6 +81,26 @@ def test_a_worker_killed_in_the_middle_of_a_chunk_is_replaced_and_told(tmp_path)
     assert not any(map(alive, workers))
 
 
+def test_a_worker_killed_while_a_process_that_it_forked_lives_on_is_replaced(tmp_path):
+    mark = tmp_path / "forked"
+
+    def fork_and_die(item):
+        if mark.exists():
+            return item
+        forked = os.fork()
+        if not forked:
+            time.sleep(600)
+        mark.write_text(str(forked))
+        os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+    try:
+        with likelihood_pool(plain(), n_pool=2) as pool, pytest.warns(RuntimeWarning):
+            assert pool.map(fork_and_die, [5]) == [5]
+    finally:
+        os.kill(int(mark.read_text()), signal.SIGKILL)
+
+
 def test_a_worker_killed_while_it_idles_is_replaced():
     with likelihood_pool(plain(), n_pool=2) as pool:
         victim = pids_of(pool)[0]
