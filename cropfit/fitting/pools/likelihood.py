@@ -278,10 +278,12 @@ class LikelihoodPool:
         ]
         self.bytes_sent += sum(len(errand.load) for errand in errands)
         answers = self._run(errands)
-        lacking = [i for i, answer in enumerate(answers) if answer.kind == LACKS]
-        if lacking:
-            self.problems_sent += len(lacking)
-            again = self._run([errands[i] for i in lacking], shared.data())
+        while lacking := [i for i, answer in enumerate(answers) if answer.kind == LACKS]:
+            first = lacking[: self._assumed_size()]  # one for each worker, then ask again
+            rest = lacking[len(first) :]
+            self.problems_sent += len(first)
+            again = self._run([errands[i] for i in first], shared.data())
+            again += self._run([errands[i] for i in rest]) if rest else []
             for i, answer in zip(lacking, again, strict=True):
                 answers[i] = answer
         return answers
