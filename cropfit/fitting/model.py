@@ -11,19 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.errors import DesignError
-from cropfit.fitting.params import Params, check_names, params_maker
+from cropfit.fitting.params import Params, check_names, columns, params_maker
 from cropfit.fitting.priors import Conditional, Distribution, Fixed, Prior, as_prior
+from cropfit.fitting.quiet import quiet
 
 if TYPE_CHECKING:
     from cropfit.fitting.problem import Problem
 
 __all__ = ["Model"]
+
+COMPARED = (0, 1, -1)  # points that a conditional prior of many is held against
 
 Derived = Callable[[Any], Any] | Mapping[str, Any]
 
@@ -152,8 +155,8 @@ class Model:
         """
         cube = self._points(cube)
         theta = np.empty(cube.shape)
-        for columns, family, values in self._together:
-            theta[..., columns] = family.quantile(cube[..., columns], *values)
+        for part, family, values in self._together:
+            theta[..., part] = family.quantile(cube[..., part], *values)
         for index, prior in self._alone:
             theta[..., index] = prior.transform(cube[..., index])
         for index, conditional, make in self._given:
@@ -165,8 +168,8 @@ class Model:
         """Natural logarithm of the prior density of points (..., n_dim); -inf outside."""
         theta = self._points(theta)
         total: NDArray[np.float64] = np.zeros(theta.shape[:-1])
-        for columns, family, values in self._together:
-            total = total + family.log_pdf(theta[..., columns], *values).sum(axis=-1)
+        for part, family, values in self._together:
+            total = total + family.log_pdf(theta[..., part], *values).sum(axis=-1)
         for index, prior in self._alone:
             total = total + prior.log_density(theta[..., index])
         for index, conditional, make in self._given:
@@ -279,7 +282,7 @@ def _as_slice(columns: list[int]) -> Any:
 def _each(
     conditional: Conditional,
     make: Callable[..., Params],
-    what: str,
+    what: Literal["transform", "log_density"],
     earlier: NDArray[np.float64],
     values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -287,7 +290,29 @@ def _each(
     if values.ndim == 0:
         return np.asarray(getattr(conditional.given(make(earlier)), what)(values))
     rows, flat = earlier.reshape(-1, earlier.shape[-1]), values.ravel()
-    found = np.empty(len(flat))
-    for i, (row, value) in enumerate(zip(rows, flat, strict=True)):
-        found[i] = getattr(conditional.given(make(row)), what)(value)
+
+    def alone(i: int) -> float:
+        return float(getattr(conditional.given(make(rows[i])), what)(flat[i]))
+
+    found = _together(conditional, make, what, rows, flat) if len(flat) > len(COMPARED) else None
+    if found is None or any(found[i] != alone(i) for i in COMPARED):
+        found = np.array([alone(i) for i in range(len(flat))])
     return found.reshape(values.shape)
+
+
+def _together(
+    conditional: Conditional,
+    make: Callable[..., Params],
+    what: Literal["transform", "log_density"],
+    rows: NDArray[np.float64],
+    flat: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """The same of all points in one call, if the conditional takes arrays."""
+    try:
+        with quiet():
+            prior = conditional.given(make(columns(rows)))
+            shapes = {np.shape(value) for value in prior.values()}
+            found = np.asarray(getattr(prior, what)(flat))
+    except Exception:  # it takes one point at a time
+        return None
+    return found if found.shape == flat.shape and shapes <= {(), flat.shape} else None
