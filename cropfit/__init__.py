@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ExistsError,
         ForeignFileError,
         FunctionError,
+        LikelihoodError,
         MissingDependencyError,
         NotFoundError,
         NotReadyError,
@@ -47,6 +48,18 @@ if TYPE_CHECKING:
         combo_runner_to_ds,
     )
     from cropfit.farming.sampler import Sampler
+    from cropfit.fitting.fit import fit
+    from cropfit.fitting.model import Model
+    from cropfit.fitting.priors import (
+        Conditional,
+        Distribution,
+        Fixed,
+        LogNormal,
+        LogUniform,
+        Normal,
+        Uniform,
+    )
+    from cropfit.fitting.result import Fit
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -68,6 +81,21 @@ _WHERE = {
     "Sampler": "cropfit.farming.sampler",
     "label": "cropfit.farming.label",
     "Status": "cropfit.work.care",
+    "Fit": "cropfit.fitting.result",
+    "Model": "cropfit.fitting.model",
+    "fit": "cropfit.fitting.fit",
+    **dict.fromkeys(
+        (
+            "Conditional",
+            "Distribution",
+            "Fixed",
+            "LogNormal",
+            "LogUniform",
+            "Normal",
+            "Uniform",
+        ),
+        "cropfit.fitting.priors",
+    ),
     **dict.fromkeys(
         (
             "case_runner",
@@ -89,6 +117,7 @@ _WHERE = {
             "ExistsError",
             "ForeignFileError",
             "FunctionError",
+            "LikelihoodError",
             "MissingDependencyError",
             "NotFoundError",
             "NotReadyError",
@@ -101,23 +130,33 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "Conditional",
     "ConflictError",
     "Crop",
     "CropError",
     "DamagedError",
     "DesignError",
+    "Distribution",
     "ExistsError",
+    "Fit",
+    "Fixed",
     "ForeignFileError",
     "FunctionError",
     "GrowReport",
     "Harvester",
+    "LikelihoodError",
+    "LogNormal",
+    "LogUniform",
     "MissingDependencyError",
+    "Model",
+    "Normal",
     "NotFoundError",
     "NotReadyError",
     "ResultError",
     "Runner",
     "Sampler",
     "Status",
+    "Uniform",
     "__version__",
     "case_runner",
     "case_runner_to_df",
@@ -127,6 +166,7 @@ __all__ = [
     "combo_runner_to_ds",
     "cultivate",
     "current_case",
+    "fit",
     "grow",
     "label",
     "load_crops",

@@ -9,6 +9,7 @@
     ├── FunctionError                         the function cannot be pickled, found or loaded
     ├── ForeignFileError                      a file that would be unpickled is not the user's own
     ├── ResultError (ValueError)              what the function returned does not fit
+    ├── LikelihoodError (ValueError)          a likelihood raised, or gave no number
     ├── CaseError                             a case raised and ``on_error="raise"`` was asked for
     └── MissingDependencyError (ImportError)  an extra is not installed
 
@@ -26,6 +27,7 @@ __all__ = [
     "ExistsError",
     "ForeignFileError",
     "FunctionError",
+    "LikelihoodError",
     "MissingDependencyError",
     "NotFoundError",
     "NotReadyError",
@@ -71,6 +73,10 @@ class ResultError(CropError, ValueError):
 
 class ConflictError(CropError, ValueError):
     """What is added and what is there have other values in the same place."""
+
+
+class LikelihoodError(CropError, ValueError):
+    """A likelihood raised, or gave something else than a number below infinity."""
 
 
 class CaseError(CropError):

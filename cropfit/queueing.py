@@ -183,7 +183,7 @@ class Queued(Tended):
     def _say_job(self, job: Job) -> None:
         count = len(job.tasks())
         what = f"batches {job.batches}" if job.batches else f"{count} workers"
-        self._say(f"{self.name}: {job.scheduler} job {job.id}, {count} tasks, {what}")
+        self.say(f"{self.name}: {job.scheduler} job {job.id}, {count} tasks, {what}")
 
     def jobs(self) -> Jobs:
         """What was submitted, and what the scheduler and the crop each think of it.
@@ -206,7 +206,7 @@ class Queued(Tended):
         from cropfit.engines.schedulers.queue import cancel
 
         gone = [job.id for job in cancel(self.jobs())]
-        self._say(f"{self.name}: cancelled {', '.join(gone) or 'nothing, as nothing is queued'}")
+        self.say(f"{self.name}: cancelled {', '.join(gone) or 'nothing, as nothing is queued'}")
         return gone
 
     # -- which batches -------------------------------------------------------------

@@ -55,22 +55,30 @@ SLOW = {
     "distributed",
     "dynesty",
     "jinja2",
+    "emcee",
     "joblib",
     "matplotlib",
     "mpi4py",
+    "nautilus",
+    "nessai",
     "netCDF4",
     "pandas",
     "ray",
     "rich",
     "scipy",
     "tqdm",
+    "ultranest",
     "xarray",
     "zarr",
 }
 
 
 # What a module is all about; it is loaded by the function that needs it.
-MAY_LOAD = {"cropfit.views.terminal": {"rich"}, "cropfit.farming.accessor": {"xarray"}}
+MAY_LOAD = {
+    "cropfit.farming.accessor": {"xarray"},
+    "cropfit.fitting.samplers.walkers": {"dynesty"},  # its classes derive from dynesty's
+    "cropfit.views.terminal": {"rich"},
+}
 
 
 def module_name(path: Path) -> str:

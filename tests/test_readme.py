@@ -53,7 +53,16 @@ def test_all_code_runs_from_top_to_bottom(tmp_path):
     run("".join(blocks("python")), tmp_path)
     saved = sorted(path.name for path in tmp_path.iterdir())
     (cultivated,) = tmp_path.glob("population-*.nc")
-    ours = ["oscillator.nc", "populations-all.nc", "shots.csv", "stars.nc", "walks.nc"]
+    ours = [
+        "decay.fit",
+        "decay.nc",
+        "decay.png",
+        "oscillator.nc",
+        "populations-all.nc",
+        "shots.csv",
+        "stars.nc",
+        "walks.nc",
+    ]
     assert saved == sorted([*ours, cultivated.name])
     assert len((tmp_path / "shots.csv").read_text().splitlines()) == 41
     with xr.open_dataset(tmp_path / "stars.nc") as ds:

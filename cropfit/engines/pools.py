@@ -78,7 +78,7 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
     DesignError
         It has neither.
     """
-    size = size or _size_of(pool) or os.cpu_count() or 1
+    size = size or size_of(pool) or os.cpu_count() or 1
     if hasattr(pool, "submit"):
         # Dask takes equal calls for one and the same unless told otherwise.
         options = {"pure": False} if hasattr(pool, "scheduler_info") else {}
@@ -123,10 +123,10 @@ class _PutIntoRay:
         return ray.get(self._ref)
 
 
-def _size_of(pool: Any) -> int | None:
+def size_of(pool: Any) -> int | None:
     """Number of workers, from wherever this kind of pool keeps it."""
     if hasattr(pool, "scheduler_info"):
-        return len(pool.scheduler_info()["workers"]) or None
+        return len(pool.nthreads()) or None  # scheduler_info() tells of five at most, or of all
     for name in ("_max_workers", "max_workers", "_processes", "num_workers"):
         found = getattr(pool, name, None)
         if isinstance(found, int) and found > 0:

@@ -1,0 +1,1 @@
+"""Fits of models to data: priors, likelihoods, samplers and what comes out of them."""
