@@ -52,7 +52,7 @@ def test_the_example_on_the_first_screen_runs_as_written(tmp_path):
 def test_all_code_runs_from_top_to_bottom(tmp_path):
     run("".join(blocks("python")), tmp_path)
     saved = sorted(path.name for path in tmp_path.iterdir())
-    assert saved == ["oscillator.nc", "stars.nc", "walks.nc"]
+    assert saved == ["far.nc", "oscillator.nc", "some.tar", "stars.nc", "walks.nc"]
     with xr.open_dataset(tmp_path / "stars.nc") as ds:
         assert dict(ds.sizes) == {"case": 36}
         assert ds.flux.attrs["units"] == "Jy"

@@ -26,6 +26,7 @@ SHARD = 1000
 CROP_JSON = "crop.json"
 FUNCTION = "function.pkl"
 STOP = "stop"
+PARCEL = "parcel.json"
 RESULTS = "results."
 ERRORS = "errors.jsonl"
 LOG = "log.txt"
@@ -80,6 +81,11 @@ class Layout:
     def stop(self) -> str:
         """The file whose age tells workers to leave."""
         return f"{self.root}/{STOP}"
+
+    @property
+    def parcel(self) -> str:
+        """Where this is but a part of a crop, packed to be grown elsewhere: which part."""
+        return f"{self.root}/{PARCEL}"
 
     def cases(self, sowing: int) -> str:
         """Arrays of sowing number `sowing`, from 1."""
