@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import grow, look, mend, queue, reap, serve, watch
+from cropfit.cli import carry, grow, look, mend, queue, reap, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -41,6 +41,8 @@ for _command in (
     look.missing,
     look.log,
     look.repro,
+    carry.pack,
+    carry.unpack,
     mend.retry,
     mend.ignore,
     mend.clean,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -88,21 +90,39 @@ def grow(
     With no BATCH it claims whatever is left until nothing is: start as many as you
     like, on any hosts that see the folder. A BATCH is a number or a range such as
     1-10; one that has failed is tried again, one that is grown counts as done.
+
+    NAME may be a tar that 'cropfit pack' wrote: it is grown beside itself, and replaced
+    by one with the results.
     """
     cap_threads(threads, os.environ)  # before numpy is loaded, which reads it then
-    folder, rest = find(words, parent_dir)
-    if task and rest:
-        raise click.UsageError("--task says which batch; name none")
-    from cropfit.work.employ import Terms
+    with _found(words, parent_dir) as (folder, rest):
+        if task and rest:
+            raise click.UsageError("--task says which batch; name none")
+        from cropfit.work.employ import Terms
 
-    options["fresh"] |= options["timeout"] is not None or options["max_memory"] is not None
-    terms = Terms(
-        [task_index()] if task else read_batches(rest),
-        deadline=_moment(deadline),
-        num_threads=threads,
-        **options,
-    )
-    leave(_grow(folder, terms, as_json))
+        options["fresh"] |= options["timeout"] is not None or options["max_memory"] is not None
+        terms = Terms(
+            [task_index()] if task else read_batches(rest),
+            deadline=_moment(deadline),
+            num_threads=threads,
+            **options,
+        )
+        code = _grow(folder, terms, as_json)
+    leave(code)
+
+
+@contextmanager
+def _found(words: tuple[str, ...], parent_dir: str | None) -> Iterator[tuple[str, list[str]]]:
+    """The folder to grow and the words behind its name; of a tar, the folder beside it."""
+    if words and words[0].endswith(".tar") and os.path.isfile(words[0]):
+        from cropfit.work.unpack import laid_out
+
+        with laid_out(os.path.abspath(words[0])) as folder:
+            yield folder, list(words[1:])
+        if os.path.isdir(folder):
+            warn(f"{words[0]} is grown by others too; the last one puts the results into it.")
+    else:
+        yield find(words, parent_dir)
 
 
 def _moment(text: str | None) -> float | str | None:

@@ -27,6 +27,7 @@ SHARD = 1000
 CROP_JSON = "crop.json"
 FUNCTION = "function.pkl"
 STOP = "stop"
+PARCEL = "parcel.json"
 RESULTS = "results."
 ERRORS = "errors.jsonl"
 LOG = "log.txt"
@@ -91,6 +92,11 @@ class Layout:
     def logs(self) -> str:
         """The folder of what their tasks print."""
         return f"{self.root}/logs"
+
+    @property
+    def parcel(self) -> str:
+        """Where this is but a part of a crop, packed to be grown elsewhere: which part."""
+        return f"{self.root}/{PARCEL}"
 
     def cases(self, sowing: int) -> str:
         """Arrays of sowing number `sowing`, from 1."""

@@ -211,11 +211,24 @@ def read_json(root: str) -> dict[str, Any]:
     """
     path = f"{root}/{CROP_JSON}"
     try:
-        with open(path, encoding="utf-8") as file:
-            data = json.load(file)
-        checksum = data.pop("checksum", None)
+        with open(path, "rb") as file:
+            text = file.read()
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"There is no crop in {root}: {path} is missing.") from None
+    return parse_json(text, path)
+
+
+def parse_json(text: bytes, path: str) -> dict[str, Any]:
+    """The content of a ``crop.json`` that was read from `path`, checked.
+
+    Raises
+    ------
+    DamagedError
+        As `read_json`.
+    """
+    try:
+        data = json.loads(text)
+        checksum = data.pop("checksum", None)
     except (ValueError, AttributeError, TypeError) as error:
         raise DamagedError(f"{path} is torn or altered: {error}.") from error
     if data.get("format") != FORMAT:

@@ -21,8 +21,9 @@ from cropfit.disk.layout import CHECKPOINT, CROP_JSON, DEATH, ERRORS, FUNCTION, 
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.disk.publish import write_whole
-from cropfit.disk.records import read_records
+from cropfit.disk.records import Records, read_records
 from cropfit.errors import DamagedError
+from cropfit.work.results import read_partial
 
 SYNC_FROM = 0.05  # seconds of computing that are worth an fsync
 _INSIDE = re.compile(
@@ -136,6 +137,8 @@ def bring_home(manifest: Manifest, ledger: Ledger, claim: Claim, files: Files) -
     if seconds > SYNC_FROM:
         for name in ours:
             _sync(f"{claim.path}/{name}")
+    if any(name.startswith(CHECKPOINT) for name in files):
+        _remove(f"{claim.path}/{CHECKPOINT}")  # those that came home go on from it
     write_files(claim.path, {n: d for n, d in files.items() if _stays(n, state)})
     if state in ("grown", "failed"):
         for name in former:
@@ -182,13 +185,20 @@ def _state_of(manifest: Manifest, claim: Claim, ours: Iterable[str]) -> tuple[st
         records = read_records(f"{claim.path}/{name}", data=False)
         if not records.sealed or records.footer is None:
             continue
-        done = {offset for chunk in records.chunks for offset in chunk.offsets.tolist()}
-        failed = {error["offset"] for error in records.errors if error["final"]} - done
+        done, failed = settled(records)
         if len(done) == size:
             return "grown", float(records.footer["seconds"])
         if len(done | failed) == size:
-            return "failed", float(records.footer["seconds"])
+            here = settled(read_partial(manifest, claim.batch, claim.path))[0]
+            # What was grown here meanwhile is kept: the next worker puts both together.
+            return "failed" if here <= done else "sown", float(records.footer["seconds"])
     return "sown", 0.0
+
+
+def settled(records: Records) -> tuple[set[int], set[int]]:
+    """Offsets of the cases that have a result, and of those that failed for good."""
+    done = {offset for chunk in records.chunks for offset in chunk.offsets.tolist()}
+    return done, {error["offset"] for error in records.errors if error["final"]} - done
 
 
 def _sync(path: str) -> None:

@@ -19,6 +19,8 @@ KEYS = {
     "errors": {"location", "errors"},
     "log": {"location", "batch", "log"},
     "missing": {"location", "missing"},
+    "pack": {"path"},
+    "unpack": REPORT - {"exit_code"},
     "retry": {"moved"},
     "ignore": {"moved"},
     "clean": {"dead", "torn", "lost", "leftovers"},
@@ -68,7 +70,9 @@ def test_a_crop_is_found_through_a_link(plain):
     assert cropfit("status", "link").exit_code == 0
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("doctor", "serve")])
+@pytest.mark.parametrize(
+    "command", [name for name in COMMANDS if name not in ("doctor", "serve", "unpack")]
+)
 def test_a_crop_that_does_not_exist_is_a_message_and_exit_code_2(here, command):
     words = ["nowhere", "1", "0"] if command == "repro" else ["nowhere"]
     done = cropfit(command, *words)
@@ -90,6 +94,8 @@ def test_json_is_all_that_is_printed_and_its_keys_are_stable(plain, command):
         cropfit("grow")
     if command == "log":
         cropfit("grow", "grid", "1", "--log")
+    if command == "unpack":
+        cropfit("pack", "grid", "-o", "grid")
     words = ["grid", *{"repro": ["1", "0"], "log": ["1"]}.get(command, [])]
     code, out, err = shell(command, *words, "--json")
     assert (code, err) == (0, "")
