@@ -298,7 +298,7 @@ class Tended:
 
         file = os.path.abspath(path or f"{self.name}.tar")
         packed = pack(*self._open(), batches, file, hold=hold)
-        self._say(f"Packed {len(packed)} batches: {file}")
+        self.say(f"Packed {len(packed)} batches: {file}")
         return file
 
     def unpack(self, path: str | os.PathLike[str]) -> GrowReport:
@@ -322,8 +322,8 @@ class Tended:
 
         report = unpack(*self._open(), os.path.abspath(path))
         for note in report.notes:
-            self._say(note)
-        self._say(f"Unpacked {len(report.grown)} grown and {len(report.failed)} failed batches.")
+            self.say(note)
+        self.say(f"Unpacked {len(report.grown)} grown and {len(report.failed)} failed batches.")
         return report
 
     # -- reap ----------------------------------------------------------------------
