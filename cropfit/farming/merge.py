@@ -11,7 +11,8 @@ changes none, unless a fill value is declared
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from cropfit.disk.exact import common_dtype, exact_cast
 from cropfit.errors import ConflictError, ResultError
 from cropfit.farming.join import RTOL, Joined, join
+from cropfit.work.kinds import missing_of
 from cropfit.work.variables import FILL
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["merge", "missing_in"]
 
 SHOWN = 3  # conflicts that a message tells in full
+PIECE = 8 << 20  # bytes that are compared at a time
 
 
 def merge(
@@ -59,7 +62,7 @@ def merge(
 
     Notes
     -----
-    Needs memory for the result, and for one variable of `new` and its masks.
+    Needs memory for the result, and some 50 MiB.
     """
     import xarray as xr
 
@@ -99,6 +102,15 @@ class _Conflict:
     examples: list[str]
 
 
+@dataclass(frozen=True, eq=False)
+class _Piece:
+    """Positions of a block along each dimension: in the result, in old, and in new."""
+
+    there: list[NDArray[np.intp]]
+    old: list[NDArray[np.intp]]
+    new: list[NDArray[np.intp]]
+
+
 class _Pair:
     """One variable in both, or in one of them."""
 
@@ -126,39 +138,42 @@ class _Pair:
         """Where both have a value, and another."""
         if self.old is None or self.new is None:
             return []
-        (old_at, new_at), there = self._overlap()
-        before, after = self.old.values[old_at], self.new.values[new_at]
-        fill = self.attrs.get(FILL)
-        both = ~missing_in(before, fill) & ~missing_in(after, fill)
-        differ = both & _unequal(before, after)
-        count = int(np.count_nonzero(differ))
-        if not count:
-            return []
-        examples = []
-        for place in np.argwhere(differ)[:SHOWN]:
-            where = ", ".join(
-                f"{dim}={self._label(k, there[k][i])}"
-                for k, (dim, i) in enumerate(zip(self.dims, place, strict=True))
-            )
-            spot = tuple(place)
-            examples.append(f"{where}: {before[spot]!s} there, {after[spot]!s} new")
-        return [_Conflict(self.name, count, examples)]
+        fill, count, examples = self.attrs.get(FILL), 0, list[str]()
+        for piece in self._overlap():
+            before, after = self.old.values[_box(piece.old)], self.new.values[_box(piece.new)]
+            differ = ~missing_in(before, fill) & ~missing_in(after, fill)
+            differ &= _unequal(before, after)
+            count += int(np.count_nonzero(differ))
+            for place in np.argwhere(differ)[: SHOWN - len(examples)]:
+                spot = tuple(place)
+                where = self._where([at[i] for at, i in zip(piece.there, place, strict=True)])
+                examples.append(f"{where}: {before[spot]!s} there, {after[spot]!s} new")
+        return [_Conflict(self.name, count, examples)] if count else []
 
-    def _label(self, dim: int, place: int) -> Any:
-        labels = self.joined[dim].labels
-        return place if labels is None else labels[place]
+    def _where(self, places: list[Any]) -> str:
+        told = zip(self.dims, self.joined, places, strict=True)
+        return ", ".join(
+            f"{dim}={at if joined.labels is None else joined.labels[at]}"
+            for dim, joined, at in told
+        )
 
-    def _overlap(self) -> tuple[tuple[Any, Any], list[NDArray[np.intp]]]:
-        """Indices, into old and new, of the block that both have, and where it stands."""
-        old_at, new_at, there = [], [], []
-        for each in self.joined:
-            places, mine, yours = np.intersect1d(
-                each.old, each.new, assume_unique=True, return_indices=True
-            )
-            there.append(places)
-            old_at.append(mine)
-            new_at.append(yours)
-        return (_box(old_at), _box(new_at)), there
+    def _overlap(self) -> Iterator[_Piece]:
+        """The block that both have, a few rows at a time: what is computed of them stays small."""
+        if self.old is None or self.new is None:
+            return
+        common = [
+            np.intersect1d(each.old, each.new, assume_unique=True, return_indices=True)
+            for each in self.joined
+        ]
+        if not common:
+            yield _Piece([], [], [])
+            return
+        row = math.prod(len(each[0]) for each in common[1:])
+        rows = max(1, PIECE // max(row * max(self.old.dtype.itemsize, self.new.dtype.itemsize), 1))
+        for begin in range(0, len(common[0][0]), rows):
+            first = [places[begin : begin + rows] for places in common[0]]
+            rest = [[each[k] for each in common[1:]] for k in range(3)]
+            yield _Piece(*([first[k], *rest[k]] for k in range(3)))
 
     def merged(self, overwrite: bool | None) -> xr.Variable:
         """The variable of the result."""
@@ -176,12 +191,14 @@ class _Pair:
         values: NDArray[Any] = (
             np.empty(shape, dtype)
             if covered
-            else np.full(shape, _missing(dtype) if fill is None else fill, dtype)
+            else np.full(shape, self._missing(dtype, blocks) if fill is None else fill, dtype)
         )
         if self.old is not None:
             values[_box([each.old for each in self.joined])] = self.old.values
         if self.new is not None:
-            values[_box([each.new for each in self.joined])] = self._chosen(dtype, overwrite)
+            values[_box([each.new for each in self.joined])] = self.new.values
+        if self.old is not None and self.new is not None:
+            self._keep(self.old.values, self.new.values, values, overwrite)
         return xr.Variable(self.dims, self._settled(values, blocks), self.attrs)
 
     def _in_order(self) -> bool:
@@ -201,21 +218,19 @@ class _Pair:
         open_dims = [not (o and n) for o, n in zip(full_old, full_new, strict=True)]
         return both and sum(open_dims) == 1
 
-    def _chosen(self, dtype: np.dtype[Any], overwrite: bool | None) -> NDArray[Any]:
-        """The block of `new`, with the old values where those count."""
-        if self.new is None:
-            raise ResultError(f"{self.name!r} is not in what is added.")
-        values = np.array(self.new.values, dtype)
-        if self.old is None:
-            return values
-        (old_at, new_at), _ = self._overlap()
-        before, after = self.old.values[old_at], self.new.values[new_at]
+    def _keep(
+        self, old: NDArray[Any], new: NDArray[Any], values: NDArray[Any], overwrite: bool | None
+    ) -> None:
+        """Put the old values back where those count."""
         fill = self.attrs.get(FILL)
-        keep = ~missing_in(before, fill)
-        if overwrite:
-            keep &= missing_in(after, fill)
-        values[new_at] = np.where(keep, before.astype(dtype), after.astype(dtype))
-        return values
+        for piece in self._overlap():
+            before, after = old[_box(piece.old)], new[_box(piece.new)]
+            keep = ~missing_in(before, fill)
+            if overwrite:
+                keep &= missing_in(after, fill)
+            if keep.any():
+                box, dtype = _box(piece.there), values.dtype
+                values[box] = np.where(keep, before.astype(dtype), after.astype(dtype))
 
     def _dtype(self, blocks: list[xr.Variable]) -> np.dtype[Any]:
         """The type that holds all values of both exactly."""
@@ -249,6 +264,13 @@ class _Pair:
             "-1}} as the value that stands for missing ones. Nothing was written."
         )
 
+    def _missing(self, dtype: np.dtype[Any], blocks: list[xr.Variable]) -> Any:
+        """What stands where there is no value, as in a reap."""
+        is_text = dtype.kind == "O" and all(
+            isinstance(value, str) for each in blocks for value in each.values.flat
+        )
+        return b"" if dtype.kind == "S" else missing_of(dtype, is_text)
+
     def _settled(self, values: NDArray[Any], blocks: list[xr.Variable]) -> NDArray[Any]:
         """Ints and bools that were floats for want of a value become what they were."""
         whole = {each.dtype for each in blocks if each.dtype.kind in "biu"}
@@ -268,8 +290,8 @@ def _box(places: list[NDArray[np.intp]]) -> Any:
         if len(each) and np.array_equal(each, np.arange(each[0], each[0] + len(each))):
             slices.append(slice(int(each[0]), int(each[0]) + len(each)))
         else:
-            return np.ix_(*places)
-    return tuple(slices)
+            return (*np.ix_(*places), ...)
+    return (*slices, ...)
 
 
 def missing_in(values: NDArray[Any], fill: Any = None) -> NDArray[np.bool_]:
@@ -296,12 +318,6 @@ def _is_nan(value: Any) -> bool:
     return isinstance(value, (float, complex, np.floating)) and value != value
 
 
-def _missing(dtype: np.dtype[Any]) -> Any:
-    if dtype.kind in "mM":
-        return np.array("NaT", dtype)
-    return {"U": "", "S": b"", "O": None}.get(dtype.kind, np.nan)
-
-
 def _unequal(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     if object in (one.dtype, other.dtype):
         pairs = zip(one.ravel(), other.ravel(), strict=True)
@@ -311,7 +327,11 @@ def _unequal(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
-    return values.dtype == dtype or exact_cast([values], dtype) is not None
+    if values.dtype == dtype:
+        return True
+    flat, step = values.reshape(-1), PIECE // 8
+    parts = (flat[begin : begin + step] for begin in range(0, len(flat), step))
+    return all(exact_cast([part], dtype) is not None for part in parts)
 
 
 def _told(conflicts: list[_Conflict]) -> ConflictError:

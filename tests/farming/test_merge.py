@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -168,3 +169,70 @@ def test_every_value_stands_where_its_labels_say(
             assert value == 10 * i + j if (i, j) in cells else np.isnan(value)
     complete = len(cells) == merged["z"].size
     assert merged["z"].dtype == (np.int64 if complete else np.float64)
+
+
+def test_text_that_is_missing_is_empty_as_in_a_reap_and_objects_are_null() -> None:
+    text = merge(grid([1], [1], [["a"]]).astype(object), grid([2], [2], [["b"]]).astype(object))
+    mixed = merge(grid([1], [1], [["a"]]).astype(object), grid([2], [2], [[None]]).astype(object))
+
+    assert text["z"].values.tolist() == [["a", ""], ["", "b"]]
+    assert mixed["z"].isnull().values.tolist() == [[False, True], [True, True]]
+
+
+def test_objects_without_dimensions_are_compared_too() -> None:
+    def one(value: Any) -> xr.Dataset:
+        return xr.Dataset({"s": ((), np.array(value, object))})
+
+    assert merge(one("a"), one("a"))["s"].item() == "a"
+    assert merge(one(None), one("a"))["s"].item() == "a"
+    with pytest.raises(cf.ConflictError, match="a there, b new"):
+        merge(one("a"), one("b"))
+
+
+@pytest.mark.parametrize("begin", [0, 500, 1000], ids=["same", "half", "behind"])
+def test_a_merge_needs_memory_for_its_result_and_little_more(
+    begin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cropfit.farming.merge.PIECE", 1 << 18)
+    values = np.arange(4_000_000, dtype=float).reshape(1000, 4000)
+    old = xr.Dataset({"z": (("x", "t"), values)}, {"x": np.arange(1000)})
+    new = xr.Dataset({"z": (("x", "t"), values[:]), "x": np.arange(1000) + begin})
+    tracemalloc.start()
+    try:
+        merged = merge(old, new, overwrite=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < merged["z"].nbytes + (4 << 20)
+
+
+kinds = st.sampled_from(["i8", "u2", "?", "f4", "f8", "c16", "M8[s]", "m8[ns]", "U3", "O"])
+cells = st.lists(st.integers(0, 3), min_size=4, max_size=4)
+
+
+@settings(deadline=None, max_examples=200)
+@given(kinds, cells, cells, st.sampled_from([(0, 1), (1, 2), (2, 3)]), st.booleans())
+def test_each_cell_comes_from_who_has_it_whatever_the_type(
+    kind: str, one: list[int], other: list[int], second: tuple[int, int], overwrite: bool
+) -> None:
+    """0 stands for what is missing, where the type knows such a thing."""
+    names = {"U3": ["", "a", "bb", "ccc"], "O": ["", "a", "bb", "ccc"]}
+    dtype = np.dtype(kind)
+    nothing = {"f": np.nan, "c": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT")}
+    alphabet = np.array(names.get(kind, [nothing.get(dtype.kind, 0), 1, 2, 3]), dtype)
+
+    def made(x: tuple[int, ...], codes: list[int]) -> xr.Dataset:
+        return grid(list(x), [0, 1], alphabet[np.array(codes).reshape(2, 2)])
+
+    merged = merge(made((0, 1), one), made(second, other), overwrite=overwrite)["z"]
+    truth = {(k // 2, k % 2): code for k, code in enumerate(one)}
+    knows = dtype.kind not in "iub"
+    for k, code in enumerate(other):
+        at = second[k // 2], k % 2
+        wins = at not in truth or (overwrite and (code or not knows)) or (knows and not truth[at])
+        truth[at] = code if wins else truth[at]
+
+    assert merged.dtype == dtype
+    for (x, y), code in truth.items():
+        np.testing.assert_array_equal(merged.sel(x=x, y=y).values, alphabet[code])
