@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import multiprocessing
 import os
 import platform
 import shutil
@@ -308,6 +309,51 @@ def eight_workers_1e4_batches(folder: Path, rounds: int) -> Row:
     }
 
 
+@row
+def engines_beside_their_own_map(folder: Path, rounds: int) -> Row:
+    """Batches of one case; a pool of two workers that is up, and its own submit of a no-op."""
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+    from distributed import Client
+    from joblib.externals.loky import ProcessPoolExecutor as Loky
+
+    makers: dict[str, Callable[[], Any]] = {
+        "threads": lambda: ThreadPoolExecutor(2),
+        "processes": lambda: ProcessPoolExecutor(2, multiprocessing.get_context("spawn")),
+        "loky": lambda: Loky(2),
+        "dask": lambda: Client(n_workers=2, threads_per_worker=1, dashboard_address=None),
+    }
+    found: Row = {}
+    for name, make in makers.items():
+        with make() as pool:
+            found |= {f"{name}{kind}_ms": took for kind, took in by_pool(folder, pool).items()}
+    return {
+        "bare": found["loky_bare_ms"],
+        "ours": found["loky_ms"],
+        "unit": "ms a batch by loky; bare: its submit of the same function",
+        "mark": "none; claims are made by the workers themselves, without the engine",
+        **found,
+    }
+
+
+def by_pool(folder: Path, pool: Any) -> dict[str, float]:
+    """Milliseconds a batch: the pool's own submit, ours, and ours shipped."""
+    told = {"pure": False} if hasattr(pool, "scatter") else {}
+
+    def bare() -> None:
+        for future in [pool.submit(identity, k, **told) for k in range(1000)]:
+            future.result()
+
+    def grow(number: int, ship: bool) -> float:
+        crop = new_crop(folder, identity, batchsize=1)
+        crop.sow_combos({"a": range(number)})
+        took = timed(lambda: crop.grow(executor=pool, num_workers=2, ship=ship))
+        return took * 1000 / number
+
+    bare()  # the workers are up from here on
+    return {"": grow(1000, False), "_ship": grow(300, True), "_bare": timed(bare)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -323,7 +369,9 @@ def main() -> None:
         told = found[name]
         ratio = told["ours"] / told["bare"]
         rest = ", ".join(
-            f"{k} {v:.3g}" for k, v in told.items() if k.endswith(("_mib", "_s")) or k == "grown"
+            f"{k} {v:.3g}"
+            for k, v in told.items()
+            if k.endswith(("_mib", "_s", "_ms")) or k == "grown"
         )
         print(f"{name}\n    ours {told['ours']:.4g}  bare {told['bare']:.4g}  ratio {ratio:.2f}")
         print(f"    {told['unit']}")

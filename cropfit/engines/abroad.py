@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cropfit.disk.heart import Heart
 from cropfit.disk.layout import STATES, Layout, folder_of
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
@@ -89,7 +90,7 @@ class Errand:
         deadline = time.time() + self.left
         for sowing, place, data in self.objects:
             write_object(Layout(root), sowing, place, data)
-        worker = Worker(
+        worker = _Guest(
             root, self.policy, deadline=deadline, stop_sign=self.stop_sign, loader=_load_once
         )
         self._lay_down(worker.ledger)
@@ -121,6 +122,21 @@ class Errand:
         files = read_files(folder)
         discard(folder, str(ledger.owner))
         return files
+
+
+class _Still(Heart):
+    """Beats for nobody: starting a process a batch would cost more than the rest."""
+
+    def watch(self, *paths: str) -> None:
+        """Do nothing."""
+
+
+class _Guest(Worker):
+    """A worker on its host's own disk, where everybody can see whether its process lives."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._heart = _Still(self.ledger.lease)
 
 
 def _load_once(manifest: Manifest) -> Callable[..., Any]:

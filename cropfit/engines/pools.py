@@ -83,6 +83,9 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
         # Dask takes equal calls for one and the same unless told otherwise.
         options = {"pure": False} if hasattr(pool, "scheduler_info") else {}
         return Pool(lambda task, *args: pool.submit(task, *args, **options), size, _sharer(pool))
+    if type(pool).__module__.startswith("ipyparallel"):
+        view = pool.client.load_balanced_view(targets=pool.targets)
+        return Pool(lambda task, *args: _AsyncResult(view.apply_async(task, *args)), size)
     if hasattr(pool, "apply_async"):
         silent = type(pool).__module__ == "multiprocessing.pool"
         return Pool(

@@ -8,15 +8,20 @@ import importlib.util
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
 from multiprocessing.pool import ThreadPool
+from pathlib import Path
 
 import pytest
 
 import cropfit as cf
 
+MPIEXEC = Path(sys.executable).with_name("mpiexec")
+LOOPBACK = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "_"]
 NO_SHIPPING = ("joblib by name", True)
 POOLS = {
     "threads by name": lambda: contextlib.nullcontext("threads"),
@@ -203,3 +208,145 @@ def test_a_library_that_is_missing_is_told_with_the_command_that_installs_it(tmp
     with pytest.raises(cf.MissingDependencyError, match=r"pip install 'cropfit\[ray\]'"):
         crop.grow(executor="ray")
     assert folders(crop)["sown"] == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "ship"), [("threads", False), ("threads", True), ("loky", True), ("dask", True)]
+)
+def test_progress_is_shown_while_a_pool_grows(tmp_path, name, ship, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("cropfit.progress.REFRESH", 0.0)
+    monkeypatch.setattr("cropfit.engines.executors.TURN", 0.05)
+    crop = sow(tmp_path, lambda x: time.sleep(0.05), num_batches=6)
+    crop.verbosity = 2
+    crop.grow(executor=name, num_workers=1, ship=ship)
+
+    shown = capsys.readouterr().err
+    counts = {int(part.split("/6")[0].split()[-1]) for part in shown.split("\r") if "/6" in part}
+    assert {0, 6} <= counts
+    assert len(counts) > 2  # on the way, too
+
+
+@pytest.mark.parametrize("ship", [False, True])
+@pytest.mark.parametrize("name", ["loky", "processes", "dask", "multiprocessing.Pool"])
+def test_a_thread_cap_reaches_what_the_workers_load(tmp_path, name, ship):
+    crop = sow(tmp_path, lambda x: os.environ.get("OMP_NUM_THREADS", "none"), number=4)
+    makers = {n.removesuffix(" by name"): make for n, make in POOLS.items()}
+    with makers[name]() as pool:
+        crop.grow(executor=pool, num_workers=2, num_threads=3, ship=ship)
+
+    assert crop.reap()["z"].values.tolist() == ["3"] * 4
+
+
+class Counting(concurrent.futures.ThreadPoolExecutor):
+    """Counts what it is given, and how much of it is under way at a time."""
+
+    given = flying = most = 0
+
+    def submit(self, task, *args):
+        self.given += 1
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        future = super().submit(task, *args)
+        future.add_done_callback(self._landed)
+        return future
+
+    def _landed(self, future):
+        self.flying -= 1
+
+
+@pytest.mark.parametrize("ship", [False, True])
+def test_many_batches_are_not_many_futures_at_once(tmp_path, ship):
+    crop = sow(tmp_path, lambda x: x, number=300, batchsize=1)
+    with Counting(2) as pool:
+        crop.grow(executor=pool, ship=ship)
+
+    assert pool.most <= 4
+    assert pool.given == 300 if ship else pool.given <= 10
+    assert crop.is_ready_to_reap()
+
+
+# -- engines that want a world of their own --------------------------------------------
+
+GROW_BY_MPI = """
+import sys
+import cropfit as cf
+from mpi4py.futures import MPIPoolExecutor
+
+if __name__ == "__main__":
+    with MPIPoolExecutor(2) as pool:
+        report = cf.Crop.load(sys.argv[1], verbosity=0).grow(executor=pool, ship=sys.argv[2] == "1")
+    print(report.reason, len(report.grown), len(report.failed))
+"""
+
+
+@pytest.mark.needs("root", "unshare", "ip")
+@pytest.mark.skipif(not MPIEXEC.exists(), reason="no mpiexec in this environment (pip: mpich)")
+@pytest.mark.parametrize("ship", ["0", "1"])
+def test_ranks_of_an_mpiexec_are_a_pool(tmp_path, ship):
+    def work(x):
+        from mpi4py import MPI
+
+        if x == 5:
+            raise ValueError("no five")
+        return MPI.COMM_WORLD.rank
+
+    crop = sow(tmp_path, work, num_batches=6)
+    code = tmp_path / "grow.py"
+    code.write_text(GROW_BY_MPI)
+    python = [sys.executable, "-m", "mpi4py.futures", str(code), crop.location, ship]
+    done = subprocess.run(
+        [*LOOPBACK, str(MPIEXEC), "-n", "3", *python],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+
+    assert done.stdout.split() == ["done", "5", "1"], done.stderr
+    ranks = crop.peek(fill_value=-1)["z"].values.tolist()
+    assert set(ranks) <= {-1, 1, 2}
+    assert ranks.index(-1) == 5
+
+
+@pytest.mark.parametrize("ship", [False, True])
+def test_views_of_an_ipyparallel_cluster_are_a_pool(tmp_path, ship, monkeypatch):
+    ipyparallel = pytest.importorskip("ipyparallel")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    cluster = ipyparallel.Cluster(n=2, log_level=50)
+    with cluster as client:
+        client.wait_for_engines(2, timeout=60)
+        _grow_with_one_failure(tmp_path, client.load_balanced_view(), ship)
+        _grow_with_one_failure(tmp_path / "local", client[:], ship)
+
+
+@pytest.mark.parametrize("ship", [False, True])
+def test_executorlib_is_a_pool(tmp_path, ship):
+    executorlib = pytest.importorskip("executorlib")
+    with executorlib.SingleNodeExecutor(max_workers=2) as pool:
+        _grow_with_one_failure(tmp_path, pool, ship)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ship", [False, True])
+def test_ray_is_a_pool(tmp_path, ship):
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir="/tmp/cropfit-ray")
+    try:
+        _grow_with_one_failure(tmp_path, "ray", ship)
+    finally:
+        ray.shutdown()
+
+
+def _grow_with_one_failure(folder, pool, ship):
+    def work(x):
+        if x == 5:
+            raise ValueError("no five")
+        return x * x
+
+    crop = sow(folder, work, num_batches=6)
+    report = crop.grow(executor=pool, num_workers=2, ship=ship)
+
+    assert (report.reason, len(report.grown), report.failed) == ("done", 5, [3])
+    values = crop.peek(fill_value=-1)["z"].values.tolist()
+    assert values == [-1 if x == 5 else x * x for x in range(12)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +29,24 @@ def as_host(name: str) -> list[str]:
 def at_clock(offset: str) -> list[str]:
     """Run what follows with a clock that is wrong by `offset`, on a disk that keeps its own."""
     return ["env", "NO_FAKE_STAT=1", "FAKE_UTIME=1", "faketime", "-f", offset]
+
+
+def as_machine(name: str, offset: str) -> list[str]:
+    """Run what follows on a machine of its own: name, processes, mounts, no network, clock."""
+    apart = ["--uts", "--mount", "--net", "--ipc", "--pid", "--fork", "--kill-child"]
+    # faketime keeps its semaphores by the number of a process, which is 3 on each machine.
+    begin = f'hostname {name} && mount -t tmpfs tmpfs /dev/shm && exec "$@"'
+    return ["unshare", *apart, "--mount-proc", "sh", "-c", begin, "sh", *at_clock(offset)]
+
+
+def processes_of(worker: subprocess.Popen[str]) -> list[int]:
+    """Everything that runs on the machine of a worker, its heart included."""
+    found, new = [], [worker.pid]
+    while new:
+        pid = new.pop()
+        found.append(pid)
+        new += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return found
 
 
 @pytest.fixture
@@ -198,3 +217,116 @@ def test_many_hosts_share_a_crop(
     told = account(log.lines(), range(120), [])
     assert (told.lost, told.repeated) == ([], 0)
     check(crop, [x * x for x in range(120)])
+
+
+APART = pytest.mark.needs("root", "unshare", "mount", "faketime")
+
+
+@APART
+def test_a_frozen_machine_is_taken_over_and_discards_what_it_has_when_it_wakes(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Three machines, their clocks ten hours apart, one of them stopped beyond the lease."""
+    log, again = Log(tmp_path / "log"), tmp_path / "again"
+
+    def work(x: int) -> int:
+        log.add("start", x, os.uname().nodename)
+        time.sleep(TELLING)
+        while x == 1 and not again.exists():
+            time.sleep(0.01)
+        return 3 * x
+
+    crop = sown(tmp_path, work, range(30), batchsize=3)
+    frozen = start(crop, *as_machine("frozen", "-5h"))
+    until(lambda: len(log.lines()) == 2)
+    stopped = processes_of(frozen)
+    assert len(stopped) >= 3  # the namespace, the worker and its heart
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    again.touch()
+    others = [start(crop, *as_machine("fast", "+5h")), start(crop, *as_machine("right", "+0"))]
+    said = [other.communicate(timeout=100)[0] for other in others]
+    assert [other.returncode for other in others] == [0, 0], said
+    assert sum("Batch 1 was taken over from frozen." in each for each in said) == 1
+    for pid in reversed(stopped):
+        os.kill(pid, signal.SIGCONT)
+    late, _ = frozen.communicate(timeout=100)
+
+    assert "Batch 1 was taken over by another worker meanwhile" in late
+    assert "is discarded" in late
+    starts = [line.split()[1:3] for line in log.lines()]
+    assert sorted({int(case) for case, _ in starts}) == list(range(30))
+    twice = [case for case, host in starts if host != "frozen"]
+    assert len(twice) == len(set(twice))
+    assert crop.clean() == {"dead": 0, "torn": 0, "lost": 0, "leftovers": 0}
+    check(crop, [3 * x for x in range(30)])
+
+
+@APART
+def test_a_machine_that_dies_with_all_its_processes_is_taken_over_within_the_lease(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Killed at once, as by a power cut; it shipped batches to threads of its own."""
+    log, again = Log(tmp_path / "log"), tmp_path / "again"
+    ship = (
+        "import os, sys, cropfit; crop = cropfit.Crop.load(sys.argv[1]); "
+        "crop.grow(executor='threads', num_workers=2, ship=True)"
+    )
+
+    def work(x: int) -> int:
+        log.add("start", x, os.uname().nodename)
+        while not again.exists():
+            time.sleep(0.01)
+        return x
+
+    crop = sown(tmp_path, work, range(12), batchsize=1)
+    place = ["env", f"TMPDIR={tmp_path}"]
+    dying = start(crop, *as_machine("dying", "+5h"), *place, program=ship)
+    until(lambda: len(log.lines()) == 2)
+    until(lambda: crop.status().growing == 4)
+    time.sleep(1.5 * LEASE)  # its heart beats for those that are only on their way, too
+    assert crop.status().dead == []
+    for pid in processes_of(dying):
+        os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    dying.communicate()
+    again.touch()
+    other = start(crop, *as_machine("other", "-5h"))
+    said, _ = other.communicate(timeout=100)
+
+    assert other.returncode == 0, said
+    assert time.monotonic() - killed > LEASE * 0.75
+    assert said.count("was taken over from dying.") == 4
+    lines = [line.split()[1:3] for line in log.lines()]
+    assert sorted(int(case) for case, host in lines if host == "other") == list(range(12))
+    check(crop, [*range(12)])
+
+
+@APART
+def test_a_tar_is_grown_on_a_machine_with_another_clock_and_comes_home(
+    tmp_path: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Also what it could not finish, and what was grown at home meanwhile."""
+    (tmp_path / "away").mkdir()
+
+    def work(x: int) -> int:
+        return int(os.uname().nodename == "away") if x % 2 else x
+
+    crop = sown(tmp_path, work, range(20), batchsize=2)
+    tar = crop.pack(range(1, 8), tmp_path / "away" / "some.tar")
+    grow = "import sys; from cropfit.cli import main; main(['grow', sys.argv[2]])"
+    hidden = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs tmpfs "$0" && exec "$@"']
+    command = [*as_machine("away", "-9h"), *hidden, str(tmp_path / "field")]
+    done = subprocess.run(
+        [*command, sys.executable, "-c", grow, "_", tar],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert crop.grow(range(7, 11)).grown == [7, 8, 9, 10]
+
+    assert crop.unpack(tar).grown == [1, 2, 3, 4, 5, 6]
+    assert tree(tmp_path / "away") == ["some.tar"]
+    check(crop, [x if x % 2 == 0 else int(x < 12) for x in range(20)])
