@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from cropfit.carrying import Carried
 from cropfit.disk.functions import short_name
 from cropfit.disk.layout import check_name, folder_of, name_of
 from cropfit.errors import DesignError, NotFoundError
@@ -29,7 +30,7 @@ LEASE = 120.0  # seconds; well above the stalls that network file systems have
 MAX_DEATHS = 3
 
 
-class Crop(Queued):
+class Crop(Queued, Carried):
     """One sowing: a function, its cases, and the folder that holds them.
 
     Parameters
@@ -374,11 +375,9 @@ class Crop(Queued):
             affinities,
             log,
         )
-        if ship and executor is None:
-            raise DesignError("ship=True sends batches through an executor: give executor=.")
         manifest, ledger = self._open()
         with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
-            if executor is None:
+            if executor is None and not ship:
                 report = employ(manifest, ledger, terms, bar)
             else:
                 from cropfit.engines.executors import employ_pool

@@ -39,6 +39,7 @@ LAYERS = {
     "cropfit.fitting": 3,
     "cropfit": 4,
     "cropfit.__main__": 4,
+    "cropfit.carrying": 4,
     "cropfit.cli": 4,
     "cropfit.crop": 4,
     "cropfit.find": 4,

@@ -300,6 +300,8 @@ def employ_pool(
         raise DesignError(
             "fresh=, wait=, mpi=, log=, gpus= and affinities= are not for an executor's workers."
         )
+    if executor is None:
+        raise DesignError("ship=True sends batches through an executor: give executor=.")
     if ship:
         return _ship(manifest, terms, executor, progress)
     return Employer(

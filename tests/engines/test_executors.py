@@ -309,6 +309,7 @@ def test_ranks_of_an_mpiexec_are_a_pool(tmp_path, ship):
     assert ranks.index(-1) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ship", [False, True])
 def test_views_of_an_ipyparallel_cluster_are_a_pool(tmp_path, ship, monkeypatch):
     ipyparallel = pytest.importorskip("ipyparallel")
