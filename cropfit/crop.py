@@ -339,10 +339,9 @@ class Crop(Queued, Carried):
         executor : str or pool, optional
             Grow by the workers of a pool: what has ``submit`` or ``apply_async``, or by
             name: "loky", "threads", "processes", "dask", "ray", "mpi", "joblib". They must
-            see the crop's folder, unless `ship`. A pool that is given stays open.
+            see the crop's folder, unless `ship`. A given pool stays open.
         ship : bool
-            Send batches through the executor, to workers that do not see the folder, and
-            write what comes back here. The function, constants and axes travel once.
+            Send batches through the executor, and write here what comes back.
 
         Returns
         -------
