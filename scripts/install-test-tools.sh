@@ -5,6 +5,7 @@ wanted=""
 command -v strace >/dev/null 2>&1 || wanted="$wanted strace"
 command -v unshare >/dev/null 2>&1 || wanted="$wanted util-linux"
 command -v faketime >/dev/null 2>&1 || wanted="$wanted faketime"
+command -v parallel >/dev/null 2>&1 || wanted="$wanted parallel"
 command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 [ -n "$wanted" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

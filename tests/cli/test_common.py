@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from queues.kinds import Slurm
 from shell import COMMANDS, cropfit, shell, started
 
 import cropfit as cf
@@ -16,6 +17,10 @@ KEYS = {
     "status": {"crops", "broken"},
     "grow": REPORT,
     "rehearse": REPORT,
+    "script": {"location", "scheduler", "texts", "output_dir"},
+    "submit": {"location", "jobs"},
+    "jobs": {"name", "jobs", "tasks", "counts", "left_over"},
+    "cancel": {"location", "cancelled"},
     "errors": {"location", "errors"},
     "log": {"location", "batch", "log"},
     "missing": {"location", "missing"},
@@ -89,7 +94,9 @@ def test_the_help_of_each_command_tells_its_exit_codes(command):
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name in KEYS])
-def test_json_is_all_that_is_printed_and_its_keys_are_stable(plain, command):
+def test_json_is_all_that_is_printed_and_its_keys_are_stable(plain, command, here, monkeypatch):
+    programs = Slurm(here / "queue").install()
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     if command == "reap":
         cropfit("grow")
     if command == "log":
