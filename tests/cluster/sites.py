@@ -173,7 +173,7 @@ class HTCondor(Site):
         return int(process) + 1 if int(total) > 1 else 0
 
     def granted(self, job: str) -> Granted:
-        limit = re.search(r"> (\d+)$", ask("condor_q", job, "-af", "PeriodicRemove").strip())
+        limit = re.search(r"> (\d+)$", ask("condor_q", job, "-af:r", "PeriodicRemove").strip())
         return Granted(int(limit[1]), int(ask("condor_q", job, "-af", "RequestMemory")))
 
 

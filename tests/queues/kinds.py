@@ -261,7 +261,7 @@ class Condor(Queue):
         assert words[:2] == ["-terse", "-append"]
         assert words[3] == "-"
         known = """executable jobbatchname arguments output error log should_transfer_files kill_sig
-            request_cpus request_memory request_gpus allowed_execute_duration accounting_group
+            request_cpus request_memory request_gpus accounting_group
             max_materialize on_exit_remove periodic_vacate periodic_remove requirements
             request_disk queue"""
         told: dict[str, str] = {}
@@ -275,8 +275,11 @@ class Condor(Queue):
                 told[name.strip().lower()] = value.strip()
         if not os.access(told["executable"], os.X_OK):
             raise Refused(f"{told['executable']} is not executable")
-        told |= {"mib": told.get("request_memory"), "seconds": told.get("allowed_execute_duration")}
-        numbers = {name: told[name] and int(told[name]) for name in ("mib", "seconds")}
+        lasts = re.search(r"JobCurrentStartDate > (\d+)", told.get("periodic_remove", ""))
+        numbers = {
+            "mib": int(told["request_memory"]) if "request_memory" in told else None,
+            "seconds": int(lasts[1]) if lasts else None,
+        }
         throttle = int(told["max_materialize"]) if "max_materialize" in told else None
         more = {"cpus": int(told["request_cpus"]), "name": told["jobbatchname"]}
         indices = [*range(int(told["queue"]))]
