@@ -103,7 +103,8 @@ class _Outline:
         here = [n for n, d in zip(stored.shape, stored.dims, strict=True) if d != dim]
         there = [n for n, d in zip(variable.shape, variable.dims, strict=True) if d != dim]
         is_text = variable.dtype.kind not in "biufcMmV"
-        same_type = stored.is_text if is_text else variable.dtype == stored.raw
+        # xarray may show bools, which files hold as bytes, as what they mean.
+        same_type = stored.is_text if is_text else variable.dtype in (stored.raw, stored.memory)
         return tuple(variable.dims) == tuple(stored.dims) and here == there and same_type
 
 
