@@ -18,7 +18,7 @@ from cropfit.disk.hdf5 import load_netcdf4
 from cropfit.disk.ncwriter import COORDINATES, FORMAT
 from cropfit.disk.netcdf import skeleton_of
 from cropfit.errors import CropError, ResultError
-from cropfit.farming.join import Joined, join
+from cropfit.farming.join import RTOL, Joined, join
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,12 +45,12 @@ class Growth:
     variables: dict[str, Stored]
 
 
-def growth_of(path: str, new: xr.Dataset) -> Growth | None:
+def growth_of(path: str, new: xr.Dataset, rtol: float = RTOL) -> Growth | None:
     """How `new` is appended to a file; None if there is more to it, or less."""
     try:
         with _outlined(path) as there:
             stored = skeleton_of(new).variables
-            dim = None if there is None else _dimension(there, new)
+            dim = None if there is None else _dimension(there, new, rtol)
             if there is None or dim is None or not _fits(there, new, dim):
                 return None
             growing = {name: each for name, each in stored.items() if dim in each.dims}
@@ -119,7 +119,7 @@ def _outlined(path: str) -> Iterator[_Outline | None]:
         yield _Outline(raw) if FORMAT in raw.attrs else None
 
 
-def _dimension(there: _Outline, new: xr.Dataset) -> str | None:
+def _dimension(there: _Outline, new: xr.Dataset, rtol: float) -> str | None:
     """The one dimension along which `new` stands behind what is there; None if there is none."""
     import xarray as xr
 
@@ -136,7 +136,7 @@ def _dimension(there: _Outline, new: xr.Dataset) -> str | None:
             if there.raw.sizes[dim] != new.sizes[dim]:
                 return None
             continue
-        joined = join(dim, old, new)
+        joined = join(dim, old, new, rtol)
         if _is_behind(joined):
             behind.append(dim)
         elif not _is_same(joined):

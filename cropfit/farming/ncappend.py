@@ -20,6 +20,7 @@ from cropfit.disk.ncwriter import Writer, read_box, syncing
 from cropfit.disk.netcdf import expect_values, part_of, replacing
 from cropfit.errors import DamagedError
 from cropfit.farming.growth import Growth, growth_of, region
+from cropfit.farming.join import RTOL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +37,7 @@ def growing_dims(path: str) -> set[str]:
         return {name for name, dim in file.dimensions.items() if dim.isunlimited()}
 
 
-def append(path: str, new: xr.Dataset) -> bool:
+def append(path: str, new: xr.Dataset, rtol: float = RTOL) -> bool:
     """Append `new` along one dimension, if that is all there is to do and the file can grow so.
 
     Returns
@@ -49,7 +50,7 @@ def append(path: str, new: xr.Dataset) -> bool:
     DamagedError, OSError
         As `cropfit.disk.netcdf.save_dataset`; the file is as it was.
     """
-    growth = growth_of(path, new)
+    growth = growth_of(path, new, rtol)
     if growth is None or growth.dim not in growing_dims(path):
         return False
     with replacing(path, overwrite=True) as draft:

@@ -17,6 +17,7 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, check_own
 from cropfit.disk.verified import save_pickle
 from cropfit.errors import DamagedError, DesignError
+from cropfit.farming.join import RTOL
 from cropfit.farming.lock import locked
 from cropfit.farming.merge import merge
 from cropfit.work.sow import abandoned
@@ -42,6 +43,8 @@ class Store:
     engine : str, optional
         One of `ENGINES`; by default what the ending tells, else netCDF. A netCDF file is the
         same whether it is to be read with netcdf4 or h5netcdf.
+    rtol : float
+        How far float coordinates may be apart and be the same, relative to the larger.
 
     Raises
     ------
@@ -49,7 +52,10 @@ class Store:
         There is no such engine, or the ending says another.
     """
 
-    def __init__(self, path: str | os.PathLike[str], engine: str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], engine: str | None = None, rtol: float = RTOL
+    ) -> None:
+        self.rtol = rtol
         self.path = os.path.abspath(path)
         self._real = os.path.realpath(path)  # what a link points to is what is replaced
         told = _ENDINGS.get(os.path.splitext(self.path)[1])
@@ -138,7 +144,7 @@ class Store:
             if old is None:
                 self._write(new)
                 return new
-            merged = merge(old, new, overwrite=overwrite)
+            merged = merge(old, new, overwrite=overwrite, rtol=self.rtol)
             check()
             grown = {dim for dim in merged.dims if merged.sizes[dim] > old.sizes.get(dim, 0)}
             self._write(merged, grown & set(merged.indexes))
@@ -191,8 +197,8 @@ class Store:
         if self.engine == "joblib" or not os.path.lexists(self._real):
             return False
         if self.engine == "zarr":
-            return zarrappend.append(self._real, new, check)
-        return ncappend.append(self._real, new)
+            return zarrappend.append(self._real, new, check, self.rtol)
+        return ncappend.append(self._real, new, self.rtol)
 
     def _unpickled(self) -> xr.Dataset:
         import joblib

@@ -25,6 +25,7 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, sync_folder, write_whole
 from cropfit.errors import CropError
 from cropfit.farming.growth import Growth, growth_of, region
+from cropfit.farming.join import RTOL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -37,7 +38,7 @@ LEAST = 64
 _ROOT = "zarr.json"
 
 
-def append(path: str, new: xr.Dataset, check: Callable[[], None]) -> bool:
+def append(path: str, new: xr.Dataset, check: Callable[[], None], rtol: float = RTOL) -> bool:
     """Append `new` along one dimension, if that is all there is to do and the chunks suit it.
 
     Parameters
@@ -48,6 +49,8 @@ def append(path: str, new: xr.Dataset, check: Callable[[], None]) -> bool:
         What may stand behind what is there.
     check : callable
         Raises if the store is not this process' to write any more.
+    rtol : float
+        How far float coordinates may be apart and be the same, relative to the larger.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def append(path: str, new: xr.Dataset, check: Callable[[], None]) -> bool:
         The disk is full, read-only or gone; the store reads as before.
     """
     root = _root_of(path)
-    growth = None if root is None else growth_of(path, new)
+    growth = None if root is None else growth_of(path, new, rtol)
     if root is None or growth is None:
         return False
     if growth.dim not in growing_dims(path):

@@ -171,6 +171,10 @@ def killed_at_every_change(field: Path, act: Callable[[], Any], after: Callable[
     raise AssertionError("no end")
 
 
+def row(a: Any) -> xr.Dataset:
+    return xr.Dataset({"z": ("a", 10.0 * np.asarray(a))}, {"a": a})
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("added", [3, 0], ids=["append", "rewrite"])
 def test_a_kill_at_any_change_leaves_the_old_or_the_new_and_the_next_add_tidies_up(
@@ -179,8 +183,8 @@ def test_a_kill_at_any_change_leaves_the_old_or_the_new_and_the_next_add_tidies_
     field = tmp_path / "field"
     field.mkdir()
     path = str(field / name)
-    Store(path).add(block([1]))
-    Store(path).add(block([2]))
+    Store(path).add(row([1]))
+    Store(path).add(row([2]))
     with_it = sorted([1, 2, added])
 
     def after() -> None:
@@ -189,13 +193,13 @@ def test_a_kill_at_any_change_leaves_the_old_or_the_new_and_the_next_add_tidies_
             plain.load()
         found = Store(path).load()
         assert found is not None
-        check(found, [int(a) for a in found["a"].values])
-        Store(path).add(block([added]))
-        check(Store(path).load(), with_it)
+        xr.testing.assert_identical(found, row(found["a"].values))
+        Store(path).add(row([added]))
+        xr.testing.assert_identical(Store(path).load(), row(with_it))
         assert [each for each in tree(field) if "/" not in each] == [name]
         assert [each for each in tree(field) if each.endswith((".partial", ".draft"))] == []
 
-    assert killed_at_every_change(field, lambda: Store(path).add(block([added])), after) > 5
+    assert killed_at_every_change(field, lambda: Store(path).add(row([added])), after) > 5
 
 
 @pytest.mark.parametrize("swaps", [True, False], ids=["exchange", "two renames"])
@@ -286,3 +290,31 @@ def test_the_first_add_to_a_store_of_another_make_writes_one_of_ours(here: Path)
     store.add(block([3]))
 
     check(store.load(), [1, 2, 3])
+
+
+def test_datasets_are_saved_merged_loaded_and_trimmed_without_a_function(here: Path) -> None:
+    cf.save_ds(block([1]), "s.nc")
+    cf.save_merge_ds(block([2]), "s.nc")
+    with pytest.raises(cf.ConflictError):
+        cf.save_merge_ds(block([2], scale=2), "s.nc")
+    check(cf.load_ds("s.nc"), [1, 2])
+    with pytest.raises(cf.NotFoundError, match="other"):
+        cf.load_ds("other.nc")
+
+    wide = block([1, 2]).reindex(a=[1, 2, 3])[["z"]]
+    assert cf.trimna(wide)["a"].values.tolist() == [1, 2]
+
+
+def test_how_close_float_coordinates_are_one_is_the_users_choice(here: Path) -> None:
+    runner = cf.Runner(lambda x: 2 * x, "y")
+    near = cf.Harvester(runner, "s.nc", rtol=1e-3)
+    near.harvest_combos({"x": [1.0]})
+    near.harvest_combos({"x": [1.0001]}, overwrite=False)
+    near.Crop("later", verbosity=0).sow_combos({"x": [2.0]})
+
+    assert near.full_ds is not None
+    assert near.full_ds["x"].values.tolist() == [1.0]
+    assert near.harvest_combos({"x": [0.9999]}, missing_only=True) is None
+    assert cf.Crop.load("later", verbosity=0).farmer.rtol == 1e-3
+    cf.Harvester(runner, "s.nc").harvest_combos({"x": [1.0001]})
+    assert cf.load_ds("s.nc").sizes["x"] == 2
