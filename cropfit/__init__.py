@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from cropfit.farming.accessor import load_dataset, open_dataset
     from cropfit.farming.cultivate import cultivate, sow
+    from cropfit.farming.files import load_ds, save_ds, save_merge_ds, trimna
     from cropfit.farming.harvester import Harvester
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
@@ -75,6 +76,7 @@ _WHERE = {
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
     "Harvester": "cropfit.farming.harvester",
+    **dict.fromkeys(("load_ds", "save_ds", "save_merge_ds", "trimna"), "cropfit.farming.files"),
     "Runner": "cropfit.farming.runner",
     "cultivate": "cropfit.farming.cultivate",
     "sow": "cropfit.farming.cultivate",
@@ -171,8 +173,12 @@ __all__ = [
     "label",
     "load_crops",
     "load_dataset",
+    "load_ds",
     "open_dataset",
+    "save_ds",
+    "save_merge_ds",
     "sow",
+    "trimna",
 ]
 
 

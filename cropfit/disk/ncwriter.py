@@ -13,7 +13,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "Writer",
     "boxes",
     "check_skeleton",
+    "chunk_shape",
     "read_box",
     "same_bytes",
     "syncing",
@@ -39,6 +40,7 @@ __all__ = [
 
 FORMAT = "cropfit_format"
 COORDINATES = "cropfit_coordinates"
+CHUNK = 256 << 10
 Box = tuple[slice, ...]
 
 
@@ -104,9 +106,20 @@ class Skeleton:
 
 
 class Writer:
-    """The one who fills a draft; close it before reading it back."""
+    """The one who fills a draft; close it before reading it back.
 
-    def __init__(self, draft: str, skeleton: Skeleton) -> None:
+    Parameters
+    ----------
+    draft
+        A file that is not there yet.
+    skeleton
+        All that is known of it.
+    grows
+        Dimensions along which values may be appended later. What has them is stored in
+        pieces, which may stand anywhere in the file.
+    """
+
+    def __init__(self, draft: str, skeleton: Skeleton, grows: Collection[str] = ()) -> None:
         self._draft = draft
         self._need = skeleton.nbytes
         self._stored = skeleton.variables
@@ -115,18 +128,31 @@ class Writer:
             self._file = load_netcdf4().Dataset(draft, "w", clobber=False)
             self._file.set_fill_off()
             for dim, size in skeleton.sizes.items():
-                self._file.createDimension(dim, size)
+                self._file.createDimension(dim, None if dim in grows else size)
             for stored in skeleton.variables.values():
-                self._declare(stored)
+                self._declare(stored, grows)
             self._file.setncatts(dict(skeleton.attrs))
 
-    def _declare(self, stored: Stored) -> None:
-        if stored.is_text:
-            variable: Any = self._file.createVariable(stored.name, str, stored.dims)
-        else:
-            variable = self._file.createVariable(
-                stored.name, stored.raw.str, stored.dims, fill_value=False
-            )
+    @classmethod
+    def extending(cls, draft: str, variables: Mapping[str, Stored]) -> Writer:
+        """The writer of further values of some variables to a draft that is whole already."""
+        writer = cls.__new__(cls)
+        writer._draft, writer._stored = draft, variables
+        writer._need = Skeleton(variables, {}).nbytes
+        _check_space(draft, writer._need)
+        with writer._told():
+            writer._file = load_netcdf4().Dataset(draft, "r+")
+            writer._file.set_fill_off()
+            for name in variables:
+                writer._file[name].set_auto_maskandscale(False)
+        return writer
+
+    def _declare(self, stored: Stored, grows: Collection[str]) -> None:
+        form: Any = {} if stored.is_text else {"fill_value": False}
+        if not set(grows).isdisjoint(stored.dims):
+            form["chunksizes"] = chunk_shape(stored, grows)
+        dtype: Any = str if stored.is_text else stored.raw.str
+        variable = self._file.createVariable(stored.name, dtype, stored.dims, **form)
         variable.set_auto_maskandscale(False)
         for key, value in stored.attrs.items():
             variable.setncattr(key, value)
@@ -168,6 +194,19 @@ class Writer:
                 f"{free:,} are free",
                 self._draft,
             ) from error
+
+
+def chunk_shape(stored: Stored, grows: Collection[str]) -> tuple[int, ...]:
+    """Pieces of some `CHUNK` bytes in which a variable is stored whose dimensions grow."""
+    chunks = [
+        max(2 * size, 64) if dim in grows else max(size, 1)
+        for dim, size in zip(stored.dims, stored.shape, strict=True)
+    ]
+    for at, size in enumerate(chunks):
+        whole = math.prod(chunks) * (16 if stored.is_text else stored.raw.itemsize)
+        if whole > CHUNK:
+            chunks[at] = max(1, size * CHUNK // whole)
+    return tuple(chunks)
 
 
 @contextlib.contextmanager

@@ -14,13 +14,14 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk.encoding import DTYPE, Stored, decode, decode_attrs
+from cropfit.disk.exchange import exchange
 from cropfit.disk.hdf5 import load_netcdf4
 from cropfit.disk.ncwriter import (
     COORDINATES,
@@ -57,7 +58,13 @@ SLAB = 16 << 20
 """Bytes that are written, and read back, at a time."""
 
 
-def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+def save_dataset(
+    ds: xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    grows: Collection[str] = (),
+) -> None:
     """Write `ds` to a netCDF-4 file that is there whole or not at all.
 
     Parameters
@@ -68,6 +75,8 @@ def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: boo
         Where to. ``.zarr`` makes a Zarr store (``pip install cropfit[zarr]``).
     overwrite
         Whether a file of that name may be replaced.
+    grows
+        Dimensions along which values may be appended later.
 
     Raises
     ------
@@ -88,11 +97,11 @@ def save_dataset(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: boo
     if os.fspath(path).endswith(".zarr"):
         from cropfit.disk.zarrstore import save_zarr
 
-        save_zarr(ds, os.fspath(path), overwrite=overwrite)
+        save_zarr(ds, os.fspath(path), overwrite=overwrite, grows=grows)
         return
     skeleton = skeleton_of(ds)
     with replacing(path, overwrite=overwrite) as draft:
-        writer = Writer(draft, skeleton)
+        writer = Writer(draft, skeleton, grows)
         try:
             for name, box in slabs(skeleton):
                 writer.write(name, box, part_of(ds, name, box))
@@ -267,10 +276,7 @@ def _place(draft: str, final: str, *, overwrite: bool) -> None:
     """Put the draft where it belongs, in one step."""
     if overwrite:
         if os.path.isdir(draft) and os.path.isdir(final):
-            aside = f"{draft[: -len(DRAFT)]}.old{DRAFT}"
-            os.rename(final, aside)
-            os.rename(draft, final)
-            shutil.rmtree(aside, ignore_errors=True)
+            _swap(draft, final)
         else:
             os.replace(draft, final)
         return
@@ -294,6 +300,17 @@ def _place(draft: str, final: str, *, overwrite: bool) -> None:
         except OSError:
             os.unlink(final)
             raise
+
+
+def _swap(draft: str, final: str) -> None:
+    """Put a folder in place of another, which goes."""
+    if exchange(draft, final):
+        return  # the draft is the former one now, and goes as drafts do
+    aside = f"{draft[: -len(DRAFT)]}.old{DRAFT}"
+    os.rename(final, aside)
+    os.rename(draft, final)
+    # Under this name it was whole, for whoever finds no other; under the draft's it may go.
+    os.rename(aside, draft)
 
 
 def _remove(draft: str) -> None:

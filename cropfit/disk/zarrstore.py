@@ -10,13 +10,13 @@ import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cropfit.disk.encoding import Stored
-from cropfit.disk.ncwriter import Skeleton
+from cropfit.disk.ncwriter import Skeleton, chunk_shape
 from cropfit.disk.netcdf import expect_values, part_of, replacing, skeleton_of, slabs
 from cropfit.disk.publish import sync_folder
 from cropfit.errors import DamagedError, MissingDependencyError
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["load_zarr", "save_zarr"]
 
 
-def save_zarr(ds: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
+def save_zarr(
+    ds: xr.Dataset, path: str, *, overwrite: bool = False, grows: Collection[str] = ()
+) -> None:
     """Write `ds` to a Zarr store that is there whole or not at all.
 
     Raises
@@ -43,7 +45,8 @@ def save_zarr(ds: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
         with warnings.catch_warnings():
             # Consolidated, so that an append can be committed by replacing one file.
             warnings.filterwarnings("ignore", message="Consolidated metadata")
-            _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=True)
+            pieces = _pieces(skeleton, grows)
+            _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=True, encoding=pieces)
         _sync_tree(draft)
         _verify(ds, draft, skeleton)
 
@@ -73,6 +76,15 @@ def _raw(ds: xr.Dataset, skeleton: Skeleton) -> xr.Dataset:
         for name, stored in skeleton.variables.items()
     }
     return xr.Dataset(variables, attrs=_plain(skeleton.attrs))
+
+
+def _pieces(skeleton: Skeleton, grows: Collection[str]) -> dict[str, dict[str, Any]]:
+    """In which pieces to store what grows: not in as many files as there are values."""
+    return {
+        name: {"chunks": chunk_shape(stored, grows)}
+        for name, stored in skeleton.variables.items()
+        if not set(grows).isdisjoint(stored.dims)
+    }
 
 
 def _encoded(ds: xr.Dataset, stored: Stored) -> Any:

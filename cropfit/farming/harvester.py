@@ -13,7 +13,7 @@ import numpy as np
 
 from cropfit.errors import DesignError, ResultError
 from cropfit.farming.farmer import DATA
-from cropfit.farming.join import match
+from cropfit.farming.join import RTOL, match
 from cropfit.farming.merge import merge, missing_in
 from cropfit.farming.runner import Runner
 from cropfit.farming.store import Store
@@ -43,6 +43,8 @@ class Harvester(Wrapped):
         By default what the file's ending tells.
     full_ds : Dataset, optional
         What to begin with, saved with what is added next.
+    rtol : float
+        How far float coordinates may be apart and be the same, relative to the larger.
 
     Attributes
     ----------
@@ -64,12 +66,14 @@ class Harvester(Wrapped):
         chunks: Any = None,
         engine: str | None = None,
         full_ds: xr.Dataset | None = None,
+        rtol: float = RTOL,
     ) -> None:
         if not isinstance(runner, Runner):
             raise DesignError(f"Harvester takes a Runner, not {runner!r}: Runner(fn, var_names).")
         self.runner = runner
-        self.store = None if data_name is None else Store(data_name, engine)
+        self.store = None if data_name is None else Store(data_name, engine, rtol)
         self.chunks = chunks
+        self.rtol = rtol
         self.last_ds: xr.Dataset | None = None
         self._full_ds: xr.Dataset | None = None
         self._unsaved = full_ds
@@ -102,13 +106,13 @@ class Harvester(Wrapped):
         """All that was harvested: what was read or written last, and what is not saved yet."""
         if self._full_ds is None:
             self.load_full_ds()
-        return _both(self._full_ds, self._unsaved)
+        return _both(self._full_ds, self._unsaved, True, self.rtol)
 
     def load_full_ds(self, chunks: Any = None) -> xr.Dataset | None:
         """Read the file again, which other processes may have added to."""
         if self.store is not None:
             self._full_ds = self.store.load(self.chunks if chunks is None else chunks)
-        return _both(self._full_ds, self._unsaved)
+        return _both(self._full_ds, self._unsaved, True, self.rtol)
 
     def add_ds(self, ds: xr.Dataset, sync: bool = True, overwrite: bool | None = None) -> None:
         """Add labelled data.
@@ -129,9 +133,13 @@ class Harvester(Wrapped):
             Both have a value in the same place, and another: says where, and how many. Nothing
             was written.
         """
-        rows = ds if self._unsaved is None else merge(self._unsaved, ds, overwrite=overwrite)
+        rows = ds
+        if self._unsaved is not None:
+            rows = merge(self._unsaved, ds, overwrite=overwrite, rtol=self.rtol)
         if not sync or self.store is None:
-            _both(self._full_ds, rows, overwrite)  # raises for what could not be saved either
+            _both(
+                self._full_ds, rows, overwrite, self.rtol
+            )  # raises for what could not be saved either
             self._unsaved = rows
         else:
             self._full_ds = self.store.add(rows, overwrite)
@@ -264,7 +272,7 @@ class Harvester(Wrapped):
         for name, positions in grid.positions(flat).items():
             if name not in whole.coords or whole[name].dims != (name,):
                 return np.zeros(len(flat), bool)
-            places = match(whole[name].values, grid.axes[name].labels, 1e-9)[positions]
+            places = match(whole[name].values, grid.axes[name].labels, self.rtol)[positions]
             present &= places >= 0
             at[name] = np.clip(places, 0, None)
         names = self.runner.var_names or [str(name) for name in whole.data_vars]
@@ -318,7 +326,8 @@ class Harvester(Wrapped):
 
     def record(self) -> dict[str, Any]:
         """What a crop's folder tells of its Harvester."""
-        return {"kind": "harvester", DATA: self.data_name, "engine": self.engine}
+        told = {"kind": "harvester", DATA: self.data_name, "engine": self.engine}
+        return told if self.rtol == RTOL else {**told, "rtol": self.rtol}
 
     def collect(self, data: Any, *, sync: bool = True, overwrite: bool | None = None) -> xr.Dataset:
         """Add what a crop gave.
@@ -342,8 +351,8 @@ _NAMELESS = (
 
 
 def _both(
-    saved: xr.Dataset | None, unsaved: xr.Dataset | None, overwrite: bool | None = True
+    saved: xr.Dataset | None, unsaved: xr.Dataset | None, overwrite: bool | None, rtol: float
 ) -> xr.Dataset | None:
     if saved is None or unsaved is None:
         return unsaved if saved is None else saved
-    return merge(saved, unsaved, overwrite=overwrite)
+    return merge(saved, unsaved, overwrite=overwrite, rtol=rtol)

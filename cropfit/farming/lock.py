@@ -16,7 +16,7 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from cropfit.disk.heart import Heart
 from cropfit.disk.owner import Owner
@@ -30,7 +30,9 @@ PAUSE = 0.02, 0.5  # seconds between two looks: the first, and the longest
 
 
 @contextlib.contextmanager
-def locked(path: str, patience: float = 600.0, lease: float = LEASE) -> Iterator[None]:
+def locked(
+    path: str, patience: float = 600.0, lease: float = LEASE
+) -> Iterator[Callable[[], None]]:
     """Hold the lock of a data file.
 
     Parameters
@@ -41,6 +43,11 @@ def locked(path: str, patience: float = 600.0, lease: float = LEASE) -> Iterator
         Seconds to wait for others.
     lease : float
         Seconds of silence after which a holder on another host counts as dead.
+
+    Yields
+    ------
+    callable
+        Raises CropError if somebody took the lock over: this host stood still for a lease.
 
     Raises
     ------
@@ -58,7 +65,7 @@ def locked(path: str, patience: float = 600.0, lease: float = LEASE) -> Iterator
     heart = Heart(lease / 5)
     try:
         heart.watch(lock.mine)
-        yield
+        yield lock.check
     finally:
         heart.close()
         lock.release()
@@ -86,6 +93,14 @@ class _Lock:
                 pause = min(2 * pause, PAUSE[1])
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+    def check(self) -> None:
+        """Raise if the lock is not ours any more."""
+        if str(self.owner) not in self._holders():
+            raise CropError(
+                f"{self._path} is being written by another process: this one gave no sign of life "
+                f"for {self.lease:.0f} s, and nothing was written by it. Do it again."
+            )
 
     def release(self) -> None:
         """Let the next one have it; whoever took it over keeps it."""

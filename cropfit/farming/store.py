@@ -1,7 +1,7 @@
 """The file of a Harvester: read whole, added to by one process at a time, whole at any moment.
 
 add:  lock ─▶ read what is there now ─▶ merge ─▶ draft, fsync, verify ─▶ rename ─▶ unlock
-a Zarr store that only grows along one dimension: append, then commit (`zarrappend`)
+                    what only stands behind, along one dimension: `ncappend`, `zarrappend`
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from cropfit.disk.netcdf import load_dataset, open_dataset, save_dataset
@@ -16,6 +17,7 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, check_own
 from cropfit.disk.verified import save_pickle
 from cropfit.errors import DamagedError, DesignError
+from cropfit.farming.join import RTOL
 from cropfit.farming.lock import locked
 from cropfit.farming.merge import merge
 from cropfit.work.sow import abandoned
@@ -27,6 +29,7 @@ __all__ = ["ENGINES", "Store"]
 
 ENGINES = ("netcdf4", "h5netcdf", "zarr", "joblib")
 _ENDINGS = {".zarr": "zarr", ".dmp": "joblib", ".joblib": "joblib", ".pkl": "joblib"}
+_TRIES = 5
 _OLD = f".old{DRAFT}"  # a store that was moved aside while its successor took its place
 
 
@@ -40,6 +43,8 @@ class Store:
     engine : str, optional
         One of `ENGINES`; by default what the ending tells, else netCDF. A netCDF file is the
         same whether it is to be read with netcdf4 or h5netcdf.
+    rtol : float
+        How far float coordinates may be apart and be the same, relative to the larger.
 
     Raises
     ------
@@ -47,8 +52,12 @@ class Store:
         There is no such engine, or the ending says another.
     """
 
-    def __init__(self, path: str | os.PathLike[str], engine: str | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], engine: str | None = None, rtol: float = RTOL
+    ) -> None:
+        self.rtol = rtol
         self.path = os.path.abspath(path)
+        self._real = os.path.realpath(path)  # what a link points to is what is replaced
         told = _ENDINGS.get(os.path.splitext(self.path)[1])
         if engine is not None and engine not in ENGINES:
             raise DesignError(f"engine={engine!r} is not one of {', '.join(ENGINES)}.")
@@ -67,21 +76,50 @@ class Store:
         DamagedError
             It cannot be read.
         """
-        if not os.path.lexists(self.path) and not self._recovered():
+        if not os.path.lexists(self._real) and not self._recovered():
+            return None
+        for _ in range(_TRIES if self.engine == "zarr" else 0):
+            before = self._version()
+            try:
+                found = self._read(chunks)
+            except (DamagedError, FileNotFoundError):
+                found = None
+            if before is not None and before == self._version():
+                if found is not None:
+                    return found
+                break  # it is damaged indeed
+        with self._quiet():
+            return self._read(chunks)
+
+    def _read(self, chunks: Any = None) -> xr.Dataset | None:
+        if not os.path.lexists(self._real):
             return None
         if self.engine == "joblib":
             return self._unpickled()
         try:
             if chunks is not None:
-                whole: Any = open_dataset(self.path).chunk(chunks)
+                whole: Any = open_dataset(self._real).chunk(chunks)
             else:
-                whole = load_dataset(self.path)
+                whole = load_dataset(self._real)
         except (OSError, ValueError, KeyError) as error:
             if isinstance(error, FileNotFoundError | PermissionError):
                 raise
             raise DamagedError(f"{self.path} cannot be read: {error}.") from error
         found: xr.Dataset = whole
         return found
+
+    def _quiet(self) -> contextlib.AbstractContextManager[Any]:
+        """While nobody puts another store in place: a folder is read file by file."""
+        alone = self.engine == "zarr" and os.access(os.path.dirname(self._real), os.W_OK)
+        return locked(self._real) if alone else contextlib.nullcontext()
+
+    def _version(self) -> tuple[int, int] | None:
+        """Changes with every store that is put in place, and with every append."""
+        try:
+            found = os.stat(self._real)
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_ctime_ns
 
     def add(self, new: xr.Dataset, overwrite: bool | None = None) -> xr.Dataset | None:
         """Put `new` into the file, beside what any other process put there.
@@ -98,49 +136,69 @@ class Store:
         CropError, ResultError, OSError
             The file cannot be locked, hold the data, or be written; it is as it was.
         """
-        with locked(self.path):
+        with locked(self._real) as check:
             self._sweep()
-            if self.engine == "zarr" and self._appended(new):
+            if self._appended(new, check):
                 return None
-            old = self.load()
-            merged = new if old is None else merge(old, new, overwrite=overwrite)
-            self._write(merged)
+            old = self._read()
+            if old is None:
+                self._write(new)
+                return new
+            merged = merge(old, new, overwrite=overwrite, rtol=self.rtol)
+            check()
+            grown = {dim for dim in merged.dims if merged.sizes[dim] > old.sizes.get(dim, 0)}
+            self._write(merged, grown & set(merged.indexes))
             return merged
 
     def save(self, ds: xr.Dataset) -> None:
         """Make the file hold `ds` alone."""
-        with locked(self.path):
+        with locked(self._real):
             self._sweep()
             self._write(ds)
 
     def delete(self, backup: bool = False) -> None:
         """Delete the file, or with `backup` rename it to ``<name>.bak``."""
-        with locked(self.path), contextlib.suppress(FileNotFoundError):
+        with locked(self._real):
+            self._sweep()
+            kept = f"{self._real}.bak"
+            if not os.path.lexists(self._real):
+                return
             if backup:
-                kept = f"{self.path}.bak"
                 _remove(kept)
-                os.rename(self.path, kept)
+                os.rename(self._real, kept)
             else:
-                aside = f"{os.path.dirname(self.path)}/.{os.path.basename(self.path)}"
-                aside = f"{aside}.{Owner.here()}{DRAFT}"
-                os.rename(self.path, aside)
+                folder, name = os.path.split(self._real)
+                aside = f"{folder}/.{name}.{Owner.here()}{DRAFT}"
+                os.rename(self._real, aside)
                 _remove(aside)
 
     # -- inside --------------------------------------------------------------------
 
-    def _write(self, ds: xr.Dataset) -> None:
+    def _write(self, ds: xr.Dataset, grown: Collection[Any] = ()) -> None:
+        """Replace the file; what grew once is stored so that it can be appended to."""
         if self.engine == "joblib":
-            save_pickle(ds.load(), self.path, overwrite=True)
-        else:
-            save_dataset(ds, self.path, overwrite=True)
+            save_pickle(ds.load(), self._real, overwrite=True)
+            return
+        grows = {str(dim) for dim in grown} | (self._growing() & set(map(str, ds.dims)))
+        save_dataset(ds, self._real, overwrite=True, grows=grows)
 
-    def _appended(self, new: xr.Dataset) -> bool:
-        from cropfit.farming.zarrappend import append, repair
+    def _growing(self) -> set[str]:
+        from cropfit.farming import ncappend, zarrappend
 
-        if not os.path.isdir(self.path):
+        with contextlib.suppress(OSError):  # there is none, or it is of another make
+            if self.engine == "zarr":
+                return zarrappend.growing_dims(self._real)
+            return ncappend.growing_dims(self._real)
+        return set()
+
+    def _appended(self, new: xr.Dataset, check: Callable[[], None]) -> bool:
+        from cropfit.farming import ncappend, zarrappend
+
+        if self.engine == "joblib" or not os.path.lexists(self._real):
             return False
-        repair(self.path)
-        return append(self.path, new)
+        if self.engine == "zarr":
+            return zarrappend.append(self._real, new, check, self.rtol)
+        return ncappend.append(self._real, new, self.rtol)
 
     def _unpickled(self) -> xr.Dataset:
         import joblib
@@ -156,31 +214,39 @@ class Store:
         """Bring back a store whose writer was killed between moving it aside and replacing it."""
         if self.engine != "zarr" or not self._asides():
             return False
-        with locked(self.path):
-            if not os.path.lexists(self.path):
-                for aside in self._asides():
-                    os.rename(aside, self.path)
-                    break
-        return os.path.lexists(self.path)
+        with locked(self._real):
+            self._sweep()
+        return os.path.lexists(self._real)
 
     def _asides(self) -> list[str]:
-        folder, name = os.path.split(self.path)
-        begin = f".{name}."
+        return [path for path in self._drafts() if path.endswith(_OLD)]
+
+    def _drafts(self) -> list[str]:
+        """What writers of this file have in hand; of locks, nothing."""
+        folder, name = os.path.split(self._real)
         with os.scandir(folder) as entries:
-            return [e.path for e in entries if e.name.startswith(begin) and e.name.endswith(_OLD)]
+            found = [entry.name for entry in entries if entry.name.startswith(f".{name}.")]
+        mine = [each for each in found if not each.startswith(f".{name}.lock")]
+        return [f"{folder}/{each}" for each in mine if each.endswith(DRAFT)]
 
     def _sweep(self) -> None:
-        """Remove what writers of this file left when they were killed. The lock is ours."""
-        if not os.path.lexists(self.path):
-            for aside in self._asides():
-                os.rename(aside, self.path)
-                break
-        folder, name = os.path.split(self.path)
+        """Remove what writers left that were killed, or lost the lock, which is ours.
+
+        Without its draft a writer that stood still for a lease cannot replace the file.
+        """
+        if not os.path.lexists(self._real):
+            for aside in self._asides()[:1]:
+                os.rename(aside, self._real)
+        for path in self._drafts():
+            _remove(path)
+        folder, name = os.path.split(self._real)
         for path in list(abandoned(folder, Owner.here())):
-            if os.path.basename(path).startswith(f".{name}."):
+            if os.path.basename(path).startswith(f".{name}.lock."):
                 _remove(path)
-        for aside in self._asides():
-            _remove(aside)
+        if self.engine == "zarr":
+            from cropfit.farming.zarrappend import repair
+
+            repair(self._real)
 
 
 def _remove(path: str) -> None:

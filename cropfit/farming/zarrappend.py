@@ -1,186 +1,187 @@
 """Appending to a Zarr store: what it costs follows what is added, not what is there.
 
-    arrays enlarged, new chunks written ─▶ synced, read back ─▶ consolidated metadata: commit
+    mark ─▶ arrays enlarged, chunks written ─▶ synced, read back ─▶ zarr.json: commit ─▶ unmark
 
-Whoever opens the store reads its consolidated metadata, which tells of the old sizes
-until it is replaced, in one rename, by one that tells of the new. A kill before that
-leaves the store as it was; the next append puts the arrays' own metadata right first.
+Whoever opens the store reads the metadata of all its arrays from one file, which
+tells of the old sizes until one rename replaces it by one that tells of the new. A
+kill before that leaves the store as it was; the mark beside it tells the next writer
+to put right what only writers see.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import json
 import os
-import time
-import warnings
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cropfit.disk.encoding import Stored
-from cropfit.disk.netcdf import expect_values, open_dataset, part_of, skeleton_of
-from cropfit.errors import CropError, ResultError
-from cropfit.farming.join import Joined, join
+from cropfit.disk.netcdf import expect_values, part_of
+from cropfit.disk.owner import Owner
+from cropfit.disk.publish import DRAFT, sync_folder, write_whole
+from cropfit.errors import CropError
+from cropfit.farming.growth import Growth, growth_of, region
+from cropfit.farming.join import RTOL
 
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["append", "repair"]
+__all__ = ["LEAST", "append", "growing_dims", "repair"]
+
+LEAST = 64
+"""Labels to a chunk: with fewer a store would come to be of very many small files."""
+
+_ROOT = "zarr.json"
 
 
-def repair(path: str) -> None:
-    """Shrink arrays to their sizes in the consolidated metadata: an append was killed."""
-    group, told = _group(path), _committed(path)
-    for name, shape in told.items():
-        if group[name].shape != shape:
-            group[name].resize(shape)
+def append(path: str, new: xr.Dataset, check: Callable[[], None], rtol: float = RTOL) -> bool:
+    """Append `new` along one dimension, if that is all there is to do and the chunks suit it.
 
-
-def append(path: str, new: xr.Dataset) -> bool:
-    """Append `new` along one dimension, if that is all there is to do.
+    Parameters
+    ----------
+    path : str
+        The store.
+    new : Dataset
+        What may stand behind what is there.
+    check : callable
+        Raises if the store is not this process' to write any more.
+    rtol : float
+        How far float coordinates may be apart and be the same, relative to the larger.
 
     Returns
     -------
     bool
-        False if it is more than that; nothing was written.
+        False if not; nothing was written.
 
     Raises
     ------
     DamagedError
         What was read back is not what was written; the store reads as before.
+    OSError
+        The disk is full, read-only or gone; the store reads as before.
     """
-    told = _committed(path)
-    if not told:
+    root = _root_of(path)
+    growth = None if root is None else growth_of(path, new, rtol)
+    if root is None or growth is None:
         return False
-    with open_dataset(path) as old:
-        try:
-            dim = _dimension(old, new)
-            stored = skeleton_of(new).variables
-        except (ResultError, CropError):
-            return False  # what is wrong is for the merge to tell
-        if dim is None or not _fits(old, new, dim):
-            return False
-        at = old.sizes[dim]
+    if growth.dim not in growing_dims(path):
+        return False
     group = _group(path)
-    growing = {name: each for name, each in stored.items() if dim in each.dims}
-    if not all(_same_form(group[name], each, dim) for name, each in growing.items()):
-        return False
-    begin = time.time()
-    for name, each in growing.items():
-        _extend(group[name], each, dim, at, new)
-    _sync(path, growing, begin)
-    for name, each in growing.items():
-        found = np.asarray(group[name][_region(each, dim, at)], each.raw)
-        expect_values(path, each, found, part_of(new, name, ()))
-    _commit(path)
+    mark = _mark_of(path)
+    os.close(os.open(mark, os.O_CREAT | os.O_WRONLY, 0o666))
+    sync_folder(os.path.dirname(path))
+    try:
+        for name, stored in growth.variables.items():
+            check()
+            _extend(group[name], stored, growth, new)
+        _sync(path, group, growth)
+        for name, stored in growth.variables.items():
+            found = np.asarray(group[name][region(stored, growth)], stored.raw)
+            expect_values(path, stored, found, part_of(new, name, ()))
+        for name in growth.variables:
+            _arrays_in(root)[name]["shape"] = list(group[name].shape)
+        data = json.dumps(root, indent=2).encode()
+        check()
+        write_whole(f"{path}/{_ROOT}", data, str(Owner.here()), sync=True)
+    except Exception:
+        with contextlib.suppress(OSError, CropError):  # what is left is for the next writer
+            check()
+            repair(path)
+        raise
+    os.unlink(mark)
     return True
 
 
+def growing_dims(path: str) -> set[str]:
+    """The dimensions along which chunks hold many labels."""
+    root = _root_of(path)
+    return {
+        name
+        for name, told in ({} if root is None else _arrays_in(root)).items()
+        if told.get("dimension_names") == [name]
+        and told["chunk_grid"]["configuration"]["chunk_shape"][0] >= LEAST
+    }
+
+
+def repair(path: str) -> None:
+    """Undo what an append left that came to no end: needs the lock, costs nothing without one."""
+    mark = _mark_of(path)
+    if os.path.basename(mark) not in os.listdir(os.path.dirname(path)):
+        return
+    root = _root_of(path)
+    if root is not None:
+        group = _group(path)
+        for name, told in _arrays_in(root).items():
+            if list(group[name].shape) != told["shape"]:
+                group[name].resize(tuple(told["shape"]))
+        for folder, _, names in os.walk(path):
+            for name in names:
+                if name.endswith((".partial", DRAFT)):
+                    os.unlink(f"{folder}/{name}")
+    os.unlink(mark)
+
+
+def _mark_of(path: str) -> str:
+    folder, name = os.path.split(path)
+    return f"{folder}/.{name}.append"
+
+
+def _root_of(path: str) -> dict[str, Any] | None:
+    """The metadata that readers go by; None for a store that is of another make."""
+    try:
+        with open(f"{path}/{_ROOT}", "rb") as file:
+            root: dict[str, Any] = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    told = root.get("consolidated_metadata") or {}
+    return root if told.get("kind") == "inline" else None
+
+
+def _arrays_in(root: dict[str, Any]) -> dict[str, Any]:
+    metadata: dict[str, Any] = root["consolidated_metadata"]["metadata"]
+    return metadata
+
+
 def _group(path: str) -> Any:
-    """The arrays with their own metadata."""
+    """The arrays with the metadata of each, which only writers go by."""
     import zarr
 
     return zarr.open_group(path, mode="r+", use_consolidated=False)
 
 
-def _committed(path: str) -> dict[str, tuple[int, ...]]:
-    """Shape of every array as readers see it; nothing for a store that tells no such thing."""
-    import zarr
-
-    try:
-        group: Any = zarr.open_group(path, mode="r", use_consolidated=True)
-    except ValueError:
-        return {}
-    return {name: tuple(array.shape) for name, array in group.arrays()}
-
-
-def _commit(path: str) -> None:
-    import zarr
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Consolidated metadata")
-        zarr.consolidate_metadata(path)
-    with open(f"{path}/zarr.json", "rb") as file:
-        os.fsync(file.fileno())
-
-
-# -- whether appending is all there is to do -------------------------------------------
-
-
-def _dimension(old: xr.Dataset, new: xr.Dataset) -> str | None:
-    """The one dimension along which `new` stands behind `old`; None if there is none."""
-    if set(old.dims) != set(new.dims) or set(old.variables) != set(new.variables):
-        return None
-    joined = {str(dim): join(dim, old, new) for dim in old.dims}
-    behind = [dim for dim, each in joined.items() if dim in old.coords and _is_behind(each)]
-    others = [dim for dim in joined if dim not in behind]
-    if len(behind) != 1 or not all(_is_same(joined[dim]) for dim in others):
-        return None
-    return behind[0]
-
-
-def _is_behind(joined: Joined) -> bool:
-    first, size = len(joined.old), joined.size
-    before = np.array_equal(joined.old, np.arange(first))
-    return before and np.array_equal(joined.new, np.arange(first, size))
-
-
-def _is_same(joined: Joined) -> bool:
-    every = np.arange(joined.size)
-    return np.array_equal(joined.old, every) and np.array_equal(joined.new, every)
-
-
-def _fits(old: xr.Dataset, new: xr.Dataset, dim: str) -> bool:
-    """Whether types, dimensions and all that does not grow are the same."""
-    for name, variable in new.variables.items():
-        there: Any = old.variables[name]
-        if there.dims != variable.dims or there.dtype != variable.dtype:
-            return False
-        if dim not in variable.dims and not there.equals(variable):
-            return False
-        if not set(variable.attrs) <= set(there.attrs):
-            return False
-    return set(new.attrs) <= set(old.attrs)
-
-
-def _same_form(array: Any, stored: Stored, dim: str) -> bool:
-    """Whether the array in the store is of the form in which the new values come."""
-    shape = [n for n, d in zip(stored.shape, stored.dims, strict=True) if d != dim]
-    dims = array.metadata.dimension_names if hasattr(array.metadata, "dimension_names") else None
-    if dims is None or tuple(dims) != tuple(stored.dims):
-        return False
-    there = [n for n, d in zip(array.shape, stored.dims, strict=True) if d != dim]
-    is_text = array.dtype.kind not in "biufcMmV"
-    return shape == there and (stored.is_text if is_text else array.dtype == stored.raw)
-
-
-# -- appending -------------------------------------------------------------------------
-
-
-def _region(stored: Stored, dim: str, at: int) -> tuple[slice, ...]:
-    return tuple(
-        slice(at, at + size) if name == dim else slice(None)
-        for name, size in zip(stored.dims, stored.shape, strict=True)
-    )
-
-
-def _extend(array: Any, stored: Stored, dim: str, at: int, new: xr.Dataset) -> None:
+def _extend(array: Any, stored: Stored, growth: Growth, new: xr.Dataset) -> None:
     raw = stored.encode(part_of(new, stored.name, ()))
-    place = stored.dims.index(dim)
-    shape = list(array.shape)
-    shape[place] = at + stored.shape[place]
-    array.resize(tuple(shape))
-    array[_region(stored, dim, at)] = np.asarray(raw, "T") if stored.is_text else raw
+    box = region(stored, growth)
+    array.resize(tuple(part.stop for part in box))
+    array[box] = np.asarray(raw, "T") if stored.is_text else raw
 
 
-def _sync(path: str, names: Any, begin: float) -> None:
-    """Bring what was written since `begin` to the disk."""
-    for name in names:
-        for folder, _, files in os.walk(f"{path}/{name}"):
-            for each in files:
-                place = f"{folder}/{each}"
-                if os.stat(place).st_mtime >= begin - 2.0:
-                    handle = os.open(place, os.O_RDONLY)
-                    try:
-                        os.fsync(handle)
-                    finally:
-                        os.close(handle)
+def _sync(path: str, group: Any, growth: Growth) -> None:
+    """Bring all that was written to the disk."""
+    folders = set()
+    for name, stored in growth.variables.items():
+        keys = _keys(group[name], region(stored, growth))
+        for file in (f"{path}/{name}/{key}" for key in (_ROOT, *keys)):
+            with contextlib.suppress(FileNotFoundError):  # chunks of nothing are not written
+                handle = os.open(file, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
+                folders.add(os.path.dirname(file))
+    for folder in folders:
+        sync_folder(folder)
+
+
+def _keys(array: Any, box: tuple[slice, ...]) -> Iterator[str]:
+    """Names of the chunks in which a region lies."""
+    ranges = [
+        range(part.start // size, -(-part.stop // size))
+        for part, size in zip(box, array.chunks, strict=True)
+    ]
+    for at in itertools.product(*ranges):
+        yield array.metadata.encode_chunk_key(at)
