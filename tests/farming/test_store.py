@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -318,3 +320,53 @@ def test_how_close_float_coordinates_are_one_is_the_users_choice(here: Path) -> 
     assert cf.Crop.load("later", verbosity=0).farmer.rtol == 1e-3
     cf.Harvester(runner, "s.nc").harvest_combos({"x": [1.0001]})
     assert cf.load_ds("s.nc").sizes["x"] == 2
+
+
+FILL = """
+import os, sys
+os.chdir(sys.argv[1])
+from test_store import Store, long_row
+store = Store(sys.argv[2])
+added = []
+try:
+    for a in range(1000):
+        store.add(long_row(a))
+        added.append(a)
+except OSError as error:
+    print(error)
+import xarray as xr
+xr.testing.assert_identical(store.load(), xr.concat(map(long_row, added), "a"))
+print(len(added), os.listdir("."))
+os.truncate("ballast", 0)
+store.add(long_row(len(added)))
+xr.testing.assert_identical(store.load(), xr.concat(map(long_row, [*added, len(added)]), "a"))
+print("and on", os.listdir("."))
+"""
+
+
+def long_row(a: int) -> xr.Dataset:
+    values = np.random.default_rng(a).random((1, 5000))
+    return xr.Dataset({"z": (("a", "t"), values)}, {"a": [a]})
+
+
+@pytest.mark.needs("root", "mount")
+@pytest.mark.parametrize("name", FILES)
+def test_a_disk_that_fills_while_it_is_appended_to_loses_nothing(here: Path, name: str) -> None:
+    ballast = 'head -c 1000000 /dev/zero > "$0/ballast"'
+    mounted = f'mount -t tmpfs -o size=1900k tmpfs "$0" && {ballast} && exec "$@"'
+    unshare = ["unshare", "--mount", "sh", "-c"]
+    done = subprocess.run(
+        [*unshare, mounted, str(here), sys.executable, "-c", FILL, str(here), name],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, **PATHS},
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    full, *_, rest, later = done.stdout.splitlines()
+    assert "full" in full or "space" in full or "written" in full
+    number, left = rest.split(" ", 1)
+    assert int(number) > 3
+    assert sorted(ast.literal_eval(left)) == sorted([name, "ballast"])
+    assert later.startswith("and on")
