@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.runner import Runner
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -47,6 +48,7 @@ _WHERE = {
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
+    "Runner": "cropfit.farming.runner",
     "Status": "cropfit.work.care",
     **dict.fromkeys(
         (
@@ -81,6 +83,7 @@ __all__ = [
     "NotFoundError",
     "NotReadyError",
     "ResultError",
+    "Runner",
     "Status",
     "__version__",
     "current_case",
