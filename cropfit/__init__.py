@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
+    from cropfit.farming.runner import Runner
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -60,6 +61,7 @@ _WHERE = {
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
+    "Runner": "cropfit.farming.runner",
     "Status": "cropfit.work.care",
     "Fit": "cropfit.fitting.result",
     "Model": "cropfit.fitting.model",
@@ -119,6 +121,7 @@ __all__ = [
     "NotFoundError",
     "NotReadyError",
     "ResultError",
+    "Runner",
     "Status",
     "Uniform",
     "__version__",

@@ -17,6 +17,7 @@ from cropfit.work.limits import Duration
 from cropfit.work.report import GrowReport
 
 if TYPE_CHECKING:
+    from cropfit.farming.farmer import Farmer
     from cropfit.grid import Grid
     from cropfit.work.request import Measure
     from cropfit.work.sow import Exists
@@ -63,6 +64,8 @@ class Crop(Tended):
         How many workers may die in one case before it counts as failed.
     verbosity : int
         0 says nothing, 1 says what was done, 2 shows progress on a terminal.
+    farmer : Runner, Harvester or Sampler, optional
+        Gives the function, its outputs and constants, and takes in what is reaped.
 
     Examples
     --------
@@ -91,7 +94,19 @@ class Crop(Tended):
         lease: float = LEASE,
         max_deaths: int = MAX_DEATHS,
         verbosity: int = 1,
+        farmer: Farmer | None = None,
     ) -> None:
+        outputs = {
+            "var_names": var_names,
+            "var_dims": var_dims,
+            "var_coords": var_coords,
+            "var_attrs": var_attrs,
+            "attrs": attrs,
+        }
+        if farmer is not None:
+            from cropfit.farming.farmer import equip
+
+            fn, outputs, constants, resources = equip(farmer, fn, outputs, constants, resources)
         if name is None:
             if fn is None:
                 raise DesignError(
@@ -108,13 +123,8 @@ class Crop(Tended):
         self.resources = dict(resources or {})
         self.lease = float(lease)
         self.max_deaths = max_deaths
-        self._declared = {
-            "var_names": var_names,
-            "var_dims": var_dims,
-            "var_coords": var_coords,
-            "var_attrs": var_attrs,
-            "attrs": attrs,
-        }
+        self._declared = outputs
+        self._farmer = farmer
 
     @classmethod
     def load(cls, crop: str | os.PathLike[str] | None = None, **options: Any) -> Crop:
@@ -241,6 +251,11 @@ class Crop(Tended):
             options["shuffle"] = self.shuffle
         for name in ("constants", "resources"):
             options[name] = {**getattr(self, name), **(options.get(name) or {})}
+        if self._farmer is not None:
+            from cropfit.farming.farmer import record_of, without_varied
+
+            without_varied(options, grid.names)
+            options["farmer"] = record_of(self._farmer, os.path.dirname(self._root))
         request = Request(self.fn, grid, Outputs.parse(**self._declared), **options)
         self._say(
             sow(self._root, request, exists=exists, lease=self.lease, max_deaths=self.max_deaths)

@@ -67,3 +67,42 @@ class Bar:
             if kind is None:
                 self.update_to(self._ledger.counts()["grown"])
             self._bar.close()
+
+
+class Counter:
+    """Shows how many cases this process has computed, on a terminal.
+
+    Parameters
+    ----------
+    verbosity : int
+        Below 2 nothing is shown.
+    total : int
+        Cases in all.
+    """
+
+    def __init__(self, verbosity: int, total: int) -> None:
+        self._bar: Any = None
+        self._total = total
+        if verbosity >= 2 and sys.stderr.isatty():
+            from tqdm.auto import tqdm
+
+            self._bar = tqdm(total=total, unit="case", dynamic_ncols=True)
+
+    def update_to(self, done: int) -> None:
+        """Show that `done` cases are done."""
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+
+    def __enter__(self) -> Counter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            if kind is None:
+                self.update_to(self._total)
+            self._bar.close()

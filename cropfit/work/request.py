@@ -47,6 +47,8 @@ class Request:
         Root of every case's random numbers.
     cost, priority : callable or array-like, optional
         A number for each case, or what computes it from the case's arguments.
+    farmer : mapping, optional
+        What ``crop.json`` tells of who sows; no part of the design.
     """
 
     function: Callable[..., Any]
@@ -60,6 +62,7 @@ class Request:
     seed: int | None = None
     cost: Measure = None
     priority: Measure = None
+    farmer: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("batchsize", "num_batches", "shuffle", "seed"):

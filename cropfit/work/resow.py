@@ -140,10 +140,13 @@ def _update_function(former: Manifest, request: Request, pickled: bytes, owner: 
     counts = Ledger(layout, owner, float(former.data["lease"])).counts()
     grown = f"{counts['grown']} of {former.num_batches} batches grown"
     what = f"{layout.root} stands already, with {grown}"
+    farmer = request.farmer or former.data.get("farmer")
     if function == former.data["function"] and is_whole(layout.function):
+        if farmer != former.data.get("farmer"):
+            write_manifest(layout, {**former.data, "farmer": farmer}, str(owner))
         return f"{what}; nothing was changed."
     write_work(layout.function, pickled, str(owner))
-    write_manifest(layout, {**former.data, "function": function}, str(owner))
+    write_manifest(layout, {**former.data, "function": function, "farmer": farmer}, str(owner))
     same = function["source"] == former.data["function"]["source"]
     changed = "What it closes over or its resources may have" if same else "Its body has"
     return (
@@ -197,6 +200,7 @@ def _append(
     data = {
         **former.data,
         "function": function,
+        "farmer": request.farmer or former.data.get("farmer"),
         "sowings": [*former.data["sowings"], described],
     }
     write_manifest(layout, data, str(owner))

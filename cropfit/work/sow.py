@@ -182,6 +182,7 @@ def _sow_new(
             "max_deaths": max_deaths,
             "sharded": sharded,
             "function": describe_function(request.work),
+            "farmer": request.farmer,
             "outputs": request.outputs.to_json(),
             "var_coords": coords_to_json(request.outputs, arrays),
             "constants": list(request.constants),
