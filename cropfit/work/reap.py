@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from cropfit._version import __version__
-from cropfit.disk import publish
 from cropfit.disk.functions import read_constants
 from cropfit.disk.layout import STATES
 from cropfit.disk.ledger import Ledger
@@ -36,7 +35,7 @@ from cropfit.errors import (
 )
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
-from cropfit.work.care import alive, check_bad
+from cropfit.work.care import alive, check_bad, remove
 from cropfit.work.results import read_batch, read_partial, record_files
 from cropfit.work.stream import stream
 from cropfit.work.target import Layout
@@ -128,7 +127,7 @@ class Reaper:
                 "so it is not deleted. Reap again."
             )
         try:
-            publish.discard(self.manifest.layout.root, str(self.ledger.owner))
+            remove(self.manifest, self.ledger)
         except FileNotFoundError:
             raise
         except OSError as error:
