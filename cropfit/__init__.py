@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.runner import Runner
     from cropfit.fitting.fit import fit
     from cropfit.fitting.model import Model
     from cropfit.fitting.priors import (
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
-    from cropfit.farming.runner import Runner
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
