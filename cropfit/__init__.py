@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
+    from cropfit.farming.sampler import Sampler
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -49,6 +51,8 @@ _WHERE = {
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
     "Runner": "cropfit.farming.runner",
+    "Sampler": "cropfit.farming.sampler",
+    "label": "cropfit.farming.label",
     "Status": "cropfit.work.care",
     **dict.fromkeys(
         (
@@ -84,10 +88,12 @@ __all__ = [
     "NotReadyError",
     "ResultError",
     "Runner",
+    "Sampler",
     "Status",
     "__version__",
     "current_case",
     "grow",
+    "label",
     "load_crops",
     "load_dataset",
     "open_dataset",
