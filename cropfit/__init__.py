@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
     from cropfit.fitting.fit import fit
     from cropfit.fitting.model import Model
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
+    from cropfit.farming.sampler import Sampler
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -62,6 +64,8 @@ _WHERE = {
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
     "Runner": "cropfit.farming.runner",
+    "Sampler": "cropfit.farming.sampler",
+    "label": "cropfit.farming.label",
     "Status": "cropfit.work.care",
     "Fit": "cropfit.fitting.result",
     "Model": "cropfit.fitting.model",
@@ -122,12 +126,14 @@ __all__ = [
     "NotReadyError",
     "ResultError",
     "Runner",
+    "Sampler",
     "Status",
     "Uniform",
     "__version__",
     "current_case",
     "fit",
     "grow",
+    "label",
     "load_crops",
     "load_dataset",
     "open_dataset",

@@ -130,8 +130,19 @@ def make_axis(name: str, raw: Any) -> Axis:
     return _axis(name, found, labels, found.given)
 
 
-def make_column(name: str, raw: list[Any] | NDArray[Any]) -> tuple[Axis, NDArray[np.intp]]:
+def make_column(
+    name: str, raw: list[Any] | NDArray[Any], *, drawn: bool = False
+) -> tuple[Axis, NDArray[np.intp]]:
     """Turn a column of cases, in which values repeat, into an axis and a position for each row.
+
+    Parameters
+    ----------
+    name
+        The function's argument.
+    raw
+        One value a row.
+    drawn
+        Whether the values were drawn at random: of very many, some are close by chance.
 
     Returns
     -------
@@ -154,7 +165,8 @@ def make_column(name: str, raw: list[Any] | NDArray[Any]) -> tuple[Axis, NDArray
             given = None
             if found.kind == "object":
                 return _object_column(name, found)
-        _refuse_repeats(name, labels)
+        if not drawn:
+            _refuse_repeats(name, labels)
         return _axis(name, found, labels, given), codes.astype(np.intp, copy=False)
     return _object_column(name, found)
 

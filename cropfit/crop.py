@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from cropfit.disk.functions import short_name
 from cropfit.disk.layout import check_name, folder_of, name_of
 from cropfit.errors import DesignError, NotFoundError
 from cropfit.find import find_crop
@@ -108,12 +109,9 @@ class Crop(Tended):
             from cropfit.farming.farmer import equip
 
             fn, outputs, constants, resources = equip(farmer, fn, outputs, constants, resources)
-        if name is None:
-            if fn is None:
-                raise DesignError(
-                    "A crop needs a function or a name: Crop(fn=...) or Crop(name=...)."
-                )
-            name = getattr(getattr(fn, "func", fn), "__name__", type(fn).__name__).strip("<>")
+        if name is None and fn is None:
+            raise DesignError("A crop needs a function or a name: Crop(fn=...) or Crop(name=...).")
+        name = short_name(fn) if name is None else name
         root = folder_of(os.path.abspath(parent_dir or os.getcwd()), check_name(name))
         super().__init__(root, name, verbosity)
         self.fn = fn
@@ -239,7 +237,29 @@ class Crop(Tended):
         exists = options.pop("exists", "keep")
         self._sow(build_grid(combos or {}, cases, fn_args), exists, options)
 
-    def _sow(self, grid: Grid, exists: Exists, options: dict[str, Any]) -> None:
+    def sow_samples(
+        self,
+        n: int,
+        combos: Mapping[str, Any] | None = None,
+        *,
+        method: Literal["random", "latin", "sobol"] = "random",
+        seed: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Put `n` random samples on disk as batches to be grown: of a Sampler's crop.
+
+        `combos`, `method` and `seed` are as of `Sampler.sample_combos`, the others as of
+        `sow_combos`. A crop that stands keeps its seed by default.
+        """
+        from cropfit.farming.farmer import draw_for
+
+        if seed is None and self.is_prepared():
+            seed = int(self._manifest().data["seed"])
+        drawn = draw_for(self.farmer, n, combos, method, seed)
+        exists = options.pop("exists", "keep")
+        self._sow(drawn.grid, exists, {**options, "seed": drawn.seed}, drawn.told)
+
+    def _sow(self, grid: Grid, exists: Exists, options: dict[str, Any], drawn: Any = None) -> None:
         from cropfit.outputs import Outputs
         from cropfit.work.request import Request
         from cropfit.work.sow import sow
@@ -253,10 +273,9 @@ class Crop(Tended):
         for name in ("constants", "resources"):
             options[name] = {**getattr(self, name), **(options.get(name) or {})}
         if self._farmer is not None:
-            from cropfit.farming.farmer import record_of, without_varied
+            from cropfit.farming.farmer import sown_by
 
-            without_varied(options, grid.names)
-            options["farmer"] = record_of(self._farmer, os.path.dirname(self._root))
+            options |= sown_by(self._farmer, self._root, grid.names, options, drawn)
         request = Request(self.fn, grid, Outputs.parse(**self._declared), **options)
         self._say(
             sow(self._root, request, exists=exists, lease=self.lease, max_deaths=self.max_deaths)

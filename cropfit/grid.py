@@ -25,7 +25,7 @@ from cropfit.errors import DesignError
 from cropfit.tables import Column, check_names, read_cases, read_combos, read_rows
 from cropfit.values import some
 
-__all__ = ["Axis", "Block", "Grid", "build_grid", "overlap"]
+__all__ = ["Axis", "Block", "Grid", "build_grid", "overlap", "sample_grid"]
 
 _CASES_DIM = "case"
 _ROWS_AT_ONCE = 4096
@@ -223,6 +223,25 @@ def build_grid(
     return grid
 
 
+def sample_grid(columns: Mapping[str, Column]) -> Grid:
+    """Turn samples into a grid: one table, in which a row may stand more than once.
+
+    Parameters
+    ----------
+    columns
+        Name to drawn values, one a sample.
+
+    Raises
+    ------
+    DesignError
+        There are none, or a value that no case can have.
+    """
+    check_names(list(columns), [])
+    if not columns or not any(map(len, columns.values())):
+        raise DesignError("there are no samples: nothing to sow")
+    return Grid((_table("samples", columns, _CASES_DIM, drawn=True),))
+
+
 def overlap(
     new: Grid, old: Grid, places: Mapping[str, NDArray[np.intp]] | None = None
 ) -> NDArray[np.bool_]:
@@ -343,10 +362,12 @@ def _combo(names: tuple[str, ...], raw: Any) -> Block:
     return _table(where, read_rows(where, names, rows), "_".join(names))
 
 
-def _table(where: str, columns: Mapping[str, Column], dim: str) -> Block:
-    made = [make_column(name, column) for name, column in columns.items()]
+def _table(where: str, columns: Mapping[str, Column], dim: str, *, drawn: bool = False) -> Block:
+    made = [make_column(name, column, drawn=drawn) for name, column in columns.items()]
     axes = tuple(axis for axis, _ in made)
     codes = np.stack([codes for _, codes in made], axis=1)
+    if drawn:
+        return Block(axes, codes, dim)
     rows = _RowSet(codes, [len(axis) for axis in axes])
     if len(rows) < len(codes):
         _, first = np.unique(rows.numbers, return_index=True)

@@ -45,6 +45,16 @@ class Tended:
         self.name = name
         self.verbosity = verbosity
         self._root = root
+        self._farmer: Any = None
+
+    @property
+    def farmer(self) -> Any:
+        """The Runner, Harvester or Sampler that sowed it; None for a crop of its own."""
+        if self._farmer is None and self.is_prepared():
+            from cropfit.farming.farmer import farmer_of
+
+            self._farmer = farmer_of(self._manifest())
+        return self._farmer
 
     @property
     def location(self) -> str:
@@ -245,10 +255,13 @@ class Tended:
         fill_value: Any = None,
         diagnostics: bool = False,
         nested: bool = False,
-        overwrite: bool = False,
+        overwrite: bool | None = None,
         load: bool = True,
+        sync: bool = True,
     ) -> Any:
         """Merge all results into a labelled Dataset that is safe on disk, then delete the folder.
+
+        A Harvester's or Sampler's crop adds them to its file.
 
         Parameters
         ----------
@@ -271,15 +284,19 @@ class Tended:
             Add status, seconds, host and attempts of every case.
         nested : bool
             Give results as nested tuples, one level a parameter.
-        overwrite : bool
-            Whether a file that stands there may be replaced.
+        overwrite : bool, optional
+            Whether a file that stands there may be replaced. For a Harvester's crop: whether
+            new values replace others that stand in its file; by default that is refused.
         load : bool
             False streams straight into the file `to`, in bounded memory.
+        sync : bool
+            Whether a farmer's results go to disk; False keeps them in memory alone.
 
         Returns
         -------
-        xarray.Dataset, list or tuple
-            A list in case order where the function's outputs have no names.
+        xarray.Dataset, DataFrame, list or tuple
+            A DataFrame from a Sampler's crop; a list in case order where the function's
+            outputs have no names.
 
         Raises
         ------
@@ -313,14 +330,19 @@ class Tended:
             fill_value,
             diagnostics,
             nested,
-            overwrite,
+            bool(overwrite),
             load,
         )
+        farmer = self.farmer
+        if farmer is not None:
+            from cropfit.farming.farmer import gathered_by
+
+            wanted = gathered_by(farmer, wanted, sync=sync, overwrite=overwrite)
         reaper = Reaper(manifest, ledger, wanted)
         result = reaper.reap()
-        if reaper.saved:
+        if saved := reaper.saved or wanted.keeper:
             gone = f" The crop {self._root} is deleted." if wanted.deletes else ""
-            self._say(f"Saved and verified: {reaper.saved}.{gone}")
+            self._say(f"{'Saved' if reaper.saved else 'Added'} and verified: {saved}.{gone}")
         return result
 
     def peek(self, **options: Any) -> Any:
@@ -331,4 +353,9 @@ class Tended:
         from cropfit.work.reap import Reaper, Wanted
 
         manifest, ledger = self._open()
-        return Reaper(manifest, ledger, Wanted(False, True, False, **options)).peek()
+        wanted = Wanted(False, True, False, **options)
+        if self.farmer is not None:
+            from cropfit.farming.farmer import gathered_by
+
+            wanted = gathered_by(self.farmer, wanted)
+        return Reaper(manifest, ledger, wanted).peek()

@@ -76,6 +76,7 @@ def _reap(
     folder: str, *, to: str | None, wait: bool, no_load: bool, as_json: bool, **options: Any
 ) -> dict[str, Any]:
     """Reap, and tell what was written."""
+    from cropfit.farming.farmer import gathered_by
     from cropfit.progress import Bar
     from cropfit.tending import open_crop as open_books
     from cropfit.work.reap import Reaper, Wanted
@@ -87,6 +88,9 @@ def _reap(
             wait_until_grown(manifest, ledger, lambda done, total: bar.update_to(done))
     target = True if to is None else os.path.abspath(to)
     wanted = Wanted(target, load=not no_load, **options)
+    farmer = open_crop(folder).farmer
+    if farmer is not None:
+        wanted = gathered_by(farmer, wanted, overwrite=options["overwrite"] or None)
     reaper = Reaper(manifest, ledger, wanted)
     result = reaper.reap()
     sizes = {str(name): int(size) for name, size in getattr(result, "sizes", {}).items()}
@@ -94,7 +98,7 @@ def _reap(
     if hasattr(result, "close"):
         result.close()
     return {
-        "saved": reaper.saved,
+        "saved": reaper.saved or wanted.keeper,
         "location": folder,
         "deleted": wanted.deletes,
         "sizes": sizes,

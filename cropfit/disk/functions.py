@@ -152,3 +152,9 @@ def name_of(function: Any) -> str:
     name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
     module = getattr(inner, "__module__", None) or type(inner).__module__
     return f"{module}.{name}"
+
+
+def short_name(function: Any) -> str:
+    """Name of a function, partial or callable object, for a crop or a file."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__name__", type(inner).__name__)).strip("<>")

@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from cropfit.disk.functions import Work, name_of, read_constants, read_work
@@ -24,19 +26,25 @@ from cropfit.outputs import Outputs
 
 if TYPE_CHECKING:
     from cropfit.farming.runner import Runner
+    from cropfit.farming.sampler import Drawn
+    from cropfit.work.reap import Wanted
 
 __all__ = [
     "DATA",
+    "DRAWN",
     "Farmer",
+    "draw_for",
     "equip",
     "farmer_of",
     "find_data",
+    "gathered_by",
     "record_of",
     "runner_of",
-    "without_varied",
+    "sown_by",
 ]
 
 DATA = "data_name"  # the entry of a record that names a file
+DRAWN = "drawn"  # the entry that tells how samples were drawn
 _KINDS = {
     "harvester": ("cropfit.farming.harvester", "Harvester"),
     "sampler": ("cropfit.farming.sampler", "Sampler"),
@@ -95,12 +103,34 @@ def equip(
     )
 
 
-def without_varied(options: dict[str, Any], varied: Collection[str]) -> None:
-    """Take out of a farmer's constants and resources what varies in this sowing."""
-    for name in ("constants", "resources"):
-        kept = {key: value for key, value in options[name].items() if key not in varied}
-        options[name] = kept
-        varied = {*varied, *kept}
+def draw_for(farmer: Any, n: int, combos: Any, method: Any, seed: int | None) -> Drawn:
+    """Samples for a crop of `farmer`.
+
+    Raises
+    ------
+    DesignError
+        It is no Sampler.
+    """
+    if not hasattr(farmer, "sample_combos"):
+        raise DesignError("Samples are drawn by a Sampler: make the crop with sampler.Crop(...).")
+    drawn: Drawn = farmer.draw(n, combos, method, seed)
+    return drawn
+
+
+def sown_by(
+    farmer: Farmer,
+    root: str,
+    varied: Collection[str],
+    options: Mapping[str, Any],
+    drawn: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a sowing by `farmer` differs in: constants give way to what varies; who sowed it."""
+    own: dict[str, Any] = {}
+    for what in ("constants", "resources"):
+        own[what] = {name: value for name, value in options[what].items() if name not in varied}
+        varied = {*varied, *own[what]}
+    record = record_of(farmer, os.path.dirname(root))
+    return {**own, "farmer": {**record, DRAWN: dict(drawn)} if drawn else record}
 
 
 def record_of(farmer: Farmer, parent: str) -> dict[str, Any]:
@@ -131,6 +161,54 @@ def find_data(data: Mapping[str, str], parent: str) -> str:
     return data["absolute"] if stands else relative
 
 
+def gathered_by(
+    farmer: Farmer, wanted: Wanted, *, sync: bool = True, overwrite: bool | None = None
+) -> Wanted:
+    """How a farmer's crop is reaped: its file has the results before anything is deleted.
+
+    Parameters
+    ----------
+    farmer : Farmer
+        Whose crop it is.
+    wanted : Wanted
+        How a crop without a farmer would be.
+    sync : bool
+        Whether the results go to disk.
+    overwrite : bool, optional
+        See `Farmer.collect`.
+
+    Raises
+    ------
+    DesignError
+        ``load=False``, which keeps nothing in memory to be added.
+    """
+    keeper = farmer.record().get(DATA)
+    own_file = wanted.to if isinstance(wanted.to, str) else False
+    if not wanted.load and not (own_file and not sync):
+        raise DesignError(
+            "load=False streams to a file of its own: give to= and sync=False, and add that file."
+        )
+    if not wanted.load:
+        return wanted
+    saves = sync and wanted.to is not False
+    collect = partial(farmer.collect, sync=saves and keeper is not None, overwrite=overwrite)
+    wanted = replace(wanted, collect=collect, **_as_taken_by(farmer, wanted))
+    if not sync:
+        return replace(wanted, to=own_file)
+    if keeper is None or wanted.to is False:
+        return wanted
+    deletes = not wanted.allow_incomplete if wanted.clean_up is None else wanted.clean_up
+    return replace(wanted, to=own_file, clean_up=deletes, keeper=keeper)
+
+
+def _as_taken_by(farmer: Farmer, wanted: Wanted) -> dict[str, Any]:
+    """Options in which a farmer differs: a Sampler takes tables, a Harvester grids."""
+    told = dict(getattr(farmer, "reaps_with", {}))
+    if wanted.layout != "auto":
+        told.pop("layout", None)
+    return told
+
+
 def farmer_of(manifest: Manifest) -> Any:
     """The Runner, Harvester or Sampler that sowed a crop; None for a crop of its own.
 
@@ -142,7 +220,7 @@ def farmer_of(manifest: Manifest) -> Any:
     record = manifest.data.get("farmer")
     if record is None:
         return None
-    options = {key: value for key, value in record.items() if key != "kind"}
+    options = {key: value for key, value in record.items() if key not in ("kind", DRAWN)}
     if options.get(DATA):
         options[DATA] = find_data(options[DATA], os.path.dirname(manifest.layout.root))
     runner = _runner(manifest)

@@ -7,7 +7,6 @@ runner.Crop(...).sow_combos()    ──▶ crop ──▶ Dataset, on any hosts
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cropfit.disk.functions import name_of
 from cropfit.errors import DesignError
 from cropfit.farming.compute import Computed, compute
+from cropfit.farming.wrapped import Wrapped
 from cropfit.grid import build_grid
 from cropfit.outputs import Outputs
 from cropfit.work.failures import Failures
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Runner"]
 
 
-class Runner:
+class Runner(Wrapped):
     """A function with labelled outputs; callable like the function.
 
     Parameters
@@ -105,11 +105,7 @@ class Runner:
         if not callable(fn):
             raise DesignError(f"{fn!r} is not callable; give a function.")
         self._fn = fn
-        functools.update_wrapper(self, fn, updated=())
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-        return self._fn(*args, **kwargs)
+        self._wear(fn)
 
     @property
     def var_names(self) -> tuple[str, ...] | None:
@@ -241,41 +237,3 @@ class Runner:
         """Remember what was reaped."""
         self.last_ds = data
         return data
-
-    # -- pickling ------------------------------------------------------------------
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        return reduce_farmer(self)
-
-
-def reduce_farmer(farmer: Any) -> Any:
-    """Pickle by name what a module holds under its function's name, all else by value."""
-    module = getattr(farmer, "__module__", None)
-    name = getattr(farmer, "__qualname__", None)
-    if module and name and module != "__main__" and _looked_up(module, name) is farmer:
-        return name
-    import cloudpickle
-
-    state = {key: value for key, value in vars(farmer).items() if key not in _OF_THE_FUNCTION}
-    return _rebuilt, (type(farmer), cloudpickle.dumps(state, protocol=5))
-
-
-_OF_THE_FUNCTION = (*functools.WRAPPER_ASSIGNMENTS, "__wrapped__", "last_ds")
-
-
-def _looked_up(module: str, name: str) -> Any:
-    import sys
-
-    found: Any = sys.modules.get(module)
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def _rebuilt(kind: Any, state: bytes) -> Any:
-    import cloudpickle
-
-    farmer = kind.__new__(kind)
-    vars(farmer).update(cloudpickle.loads(state), last_ds=None)
-    functools.update_wrapper(farmer, farmer.fn, updated=())
-    return farmer

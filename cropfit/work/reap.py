@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import cloudpickle
 
 from cropfit._version import __version__
 from cropfit.disk.functions import read_constants
 from cropfit.disk.layout import STATES
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
-from cropfit.disk.netcdf import open_dataset, replacing, save_dataset
+from cropfit.disk.netcdf import open_dataset, save_dataset
 from cropfit.disk.records import Records
+from cropfit.disk.verified import save_pickle
 from cropfit.errors import (
     CropError,
     DamagedError,
@@ -57,6 +55,10 @@ class Wanted:
     nested: bool = False
     overwrite: bool = False
     load: bool = True
+    collect: Callable[[Any], Any] | None = None
+    """Takes in the results before anything is deleted; gives what the user is given."""
+    keeper: str | None = None
+    """The file that `collect` adds them to."""
 
     @property
     def deletes(self) -> bool:
@@ -270,15 +272,17 @@ class Reaper:
         if not is_list and not self.wanted.load:
             return self._stream(str(target))
         result = self._objects() if is_list else self._dataset()
-        if target is None:
-            return result
+        if target is not None:
+            self._write(result, target)
+        return result if self.wanted.collect is None else self.wanted.collect(result)
+
+    def _write(self, result: Any, target: str) -> None:
         replaces = self.wanted.overwrite or self._is_own(target)
         if target.endswith(".pkl"):
-            _save_pickle(result, target, overwrite=replaces)
+            save_pickle(result, target, overwrite=replaces)
         else:
             save_dataset(result, target, overwrite=replaces)
         self.saved = target
-        return result
 
     def _stream(self, target: str) -> xr.Dataset:
         stream(
@@ -381,20 +385,3 @@ def _why(error: OSError) -> str:
         if isinstance(error, PermissionError) and os.statvfs(folder).f_favail == 0:
             reason = "No space left on device for another file"
     return f"{reason} ({path})" if path else reason
-
-
-def _save_pickle(result: Any, path: str, *, overwrite: bool) -> None:
-    data = cloudpickle.dumps(result, protocol=5)
-    with replacing(path, overwrite=overwrite) as draft:
-        try:
-            with open(draft, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            error.filename = error.filename or path
-            raise
-        with open(draft, "rb") as file:
-            if file.read() != data:
-                raise DamagedError(f"{draft}: what was read back is not what was written.")
-        pickle.loads(data)
