@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     )
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
+    from cropfit.farming.sampler import Sampler
     from cropfit.fitting.fit import fit
     from cropfit.fitting.model import Model
     from cropfit.fitting.priors import (
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
-    from cropfit.farming.sampler import Sampler
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case

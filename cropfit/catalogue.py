@@ -351,8 +351,9 @@ def fit_catalogue(
     runner = Runner(recipe, [ROW, DRAWS], constants=design)
     parent = os.path.abspath(parent_dir or os.getcwd())
     keeper = Keeper(runner, f"{parent}/{run}.nc", f"{run}.{table}")
-    more = {} if lease is None else {"lease": lease}
-    catalogue = Catalogue(name=run, parent_dir=parent, farmer=keeper, verbosity=verbosity, **more)
+    catalogue = Catalogue(
+        name=run, parent_dir=parent, farmer=keeper, lease=lease, verbosity=verbosity
+    )
     if exists == "append" and catalogue.is_prepared():
         catalogue.add(ids, settings)
         return catalogue

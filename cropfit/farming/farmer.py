@@ -48,6 +48,7 @@ DRAWN = "drawn"  # the entry that tells how samples were drawn
 _KINDS = {
     "harvester": ("cropfit.farming.harvester", "Harvester"),
     "sampler": ("cropfit.farming.sampler", "Sampler"),
+    "catalogue": ("cropfit.catalogue", "Keeper"),
 }
 
 
