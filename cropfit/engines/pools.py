@@ -90,7 +90,7 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
 def size_of(pool: Any) -> int | None:
     """Number of workers, from wherever this kind of pool keeps it."""
     if hasattr(pool, "scheduler_info"):
-        return len(pool.scheduler_info()["workers"]) or None
+        return len(pool.nthreads()) or None  # scheduler_info() tells of five at most, or of all
     for name in ("_max_workers", "max_workers", "_processes", "num_workers"):
         found = getattr(pool, name, None)
         if isinstance(found, int) and found > 0:

@@ -78,23 +78,25 @@ class Checkpoint:
         else:
             self._compare(found, wanted)
         self.seed = int(found["settings"]["seed"])
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(self.sampler_folder, 0o700)
 
-    @property
     def sampler_folder(self) -> str:
-        """Where the sampler keeps its files."""
+        """Where the sampler keeps its files; made if it is not there."""
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self._path(SAMPLER), 0o700)
         return self._path(SAMPLER)
 
     def finished(self) -> Fit | None:
         """The fit, if it was finished before."""
         path = self._path(FINISHED)
-        return Fit.load(path) if os.path.exists(path) else None
+        if not os.path.exists(path):
+            return None
+        shutil.rmtree(self._path(SAMPLER), ignore_errors=True)
+        return Fit.load(path)
 
     def finish(self, fit: Fit) -> None:
         """Keep the finished fit instead of the sampler's files."""
         fit.save(self._path(FINISHED), overwrite=True)
-        shutil.rmtree(self.sampler_folder, ignore_errors=True)
+        shutil.rmtree(self._path(SAMPLER), ignore_errors=True)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.folder, name)

@@ -111,7 +111,7 @@ def fit(
         "max_calls": max_calls,
         "deadline": _deadline(case, timeout),
         "should_stop": case.should_stop,
-        "checkpoint": None if kept is None else kept.sampler_folder,
+        "checkpoint": None if kept is None else kept.sampler_folder(),
         "checkpoint_every": checkpoint_every,
     }
     if kept is not None:

@@ -1,8 +1,8 @@
 """What makes a problem the same as another, told without running it.
 
-Functions are told by their code and by the functions, classes and constants of their
-own package that it names; data by their values. All of it is the same in every process
-that runs the same program.
+Functions are told by their code and by the functions, classes and constants that it
+names; data by their values. All of it is the same in every process that runs the same
+program.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cropfit.disk.fingerprint import digest, fingerprint
+from cropfit.work.context import Case
 
 if TYPE_CHECKING:
     from cropfit.fitting.model import Model
@@ -38,18 +39,40 @@ def identity(model: Model, data: Any) -> dict[str, str]:
 
 def told(value: Any) -> str:
     """Digest of any value."""
-    return digest(repr(_plain(value, ())).encode())
+    return digest(repr(_plain(value, _Path())).encode())
 
 
-def _plain(value: Any, above: tuple[int, ...]) -> Any:
+@dataclasses.dataclass(frozen=True)
+class _Path:
+    """Where a walk through an object is: the objects around, and the code that was told."""
+
+    around: tuple[int, ...] = ()
+    told: dict[int, int] = dataclasses.field(default_factory=dict)
+
+    def inside(self, value: Any) -> _Path:
+        return _Path((*self.around, id(value)), self.told)
+
+    def again(self, value: Any) -> tuple[str, int] | None:
+        """How far out `value` stands around this place, or as which code it was told before."""
+        if id(value) in self.around:
+            return "around", self.around[::-1].index(id(value))
+        if id(value) in self.told:
+            return "told", self.told[id(value)]
+        if isinstance(value, types.FunctionType | type):
+            self.told[id(value)] = len(self.told)
+        return None
+
+
+def _plain(value: Any, path: _Path) -> Any:
     """`value` as nested tuples of text and numbers, whose repr is the same in every process."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return type(value).__name__, repr(value)
     if isinstance(value, np.ndarray | np.generic):
-        return _plain_array(np.asarray(value), above)
-    if id(value) in above:
-        return "again", above[::-1].index(id(value))
-    inside = (*above, id(value))
+        return _plain_array(np.asarray(value), path)
+    again = path.again(value)
+    if again is not None:
+        return again
+    inside = path.inside(value)
     if isinstance(value, types.FunctionType):
         return _plain_function(value, inside)
     if isinstance(value, types.CodeType):
@@ -64,26 +87,29 @@ def _plain(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, functools.partial):
         return "partial", *(_plain(v, inside) for v in (value.func, value.args, value.keywords))
     if isinstance(value, Mapping):
-        pairs = ((repr(_plain(k, inside)), _plain(v, inside)) for k, v in value.items())
-        return type(value).__name__, sorted(pairs, key=lambda pair: pair[0])
+        pairs = ((repr(_plain(key, inside)), key) for key in value)
+        keys = sorted(pairs, key=lambda pair: pair[0])
+        return type(value).__name__, [(text, _plain(value[key], inside)) for text, key in keys]
     if isinstance(value, set | frozenset):
-        return type(value).__name__, sorted(repr(_plain(each, inside)) for each in value)
+        return type(value).__name__, sorted(repr(_plain(each, _Path())) for each in value)
     if isinstance(value, list | tuple):
         return type(value).__name__, [_plain(each, inside) for each in value]
     return _plain_object(value, inside)
 
 
-def _plain_array(array: np.ndarray[Any, Any], above: tuple[int, ...]) -> Any:
+def _plain_array(array: np.ndarray[Any, Any], path: _Path) -> Any:
     if array.dtype.hasobject:
-        return "objects", array.shape, [_plain(each, above) for each in array.ravel().tolist()]
+        return "objects", array.shape, [_plain(each, path) for each in array.ravel().tolist()]
     return str(array.dtype), array.shape, digest(np.ascontiguousarray(array).tobytes())
 
 
-def _plain_object(value: Any, inside: tuple[int, ...]) -> Any:
+def _plain_object(value: Any, inside: _Path) -> Any:
     """Tables and Datasets by their values, instances by their attributes, the rest by pickle."""
     kind = type(value)
     name = f"{kind.__module__}.{kind.__qualname__}"
     root = kind.__module__.partition(".")[0]
+    if isinstance(value, Case):
+        return name  # it tells where a function runs, not what it computes
     if root in ("pandas", "xarray"):
         return name, _plain(_table(value), inside)
     if isinstance(value, type):
@@ -119,7 +145,7 @@ def _table(value: Any) -> Any:
     return [value.to_numpy(), getattr(value, "index", value).to_numpy()]
 
 
-def _plain_class(kind: type, inside: tuple[int, ...]) -> Any:
+def _plain_class(kind: type, inside: _Path) -> Any:
     if not _is_own(kind.__module__):
         return kind.__qualname__
     methods = {
@@ -136,7 +162,7 @@ def _plain_class(kind: type, inside: tuple[int, ...]) -> Any:
     return kind.__qualname__, sorted(plain.items())
 
 
-def _plain_function(function: types.FunctionType, inside: tuple[int, ...]) -> Any:
+def _plain_function(function: types.FunctionType, inside: _Path) -> Any:
     if not _is_own(function.__module__):
         return "function", function.__module__, function.__qualname__
     cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
@@ -158,7 +184,7 @@ def _plain_function(function: types.FunctionType, inside: tuple[int, ...]) -> An
     )
 
 
-def _plain_code(code: types.CodeType, inside: tuple[int, ...]) -> Any:
+def _plain_code(code: types.CodeType, inside: _Path) -> Any:
     """What the code does, without where it stands."""
     constants = [_plain(each, inside) for each in code.co_consts]
     return code.co_code.hex(), code.co_names, code.co_varnames, code.co_freevars, constants
@@ -184,6 +210,8 @@ def _is_own(module: str | None) -> bool:
 
     if module in (None, "__main__"):
         return True
+    if str(module).partition(".")[0] == "cropfit":
+        return False
     place = getattr(sys.modules.get(str(module)), "__file__", None)
     if place is None:
         return str(module) not in sys.modules

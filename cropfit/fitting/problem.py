@@ -184,9 +184,10 @@ class Problem:
             alone = self.log_likelihood(thetas[row])
         if not self.layout.agree(values[row], alone):
             raise LikelihoodError(
-                f"{self._name} gave {values[row]!r} for a point among {len(thetas)} and {alone!r} "
-                f"for it alone, at {self._at(thetas[row])}. Points of one call must not depend "
-                "on each other; Model(..., vectorized=False) computes one at a time."
+                f"{self._name} gave {float(values[row])!r} for a point among {len(thetas)} and "
+                f"{float(alone)!r} for it alone, at {self._at(thetas[row])}. "
+                "Points of one call must not depend on each other; Model(..., vectorized=False) "
+                "computes one at a time."
             )
 
     def _checked(self, value: Any, theta: NDArray[np.float64]) -> float:

@@ -7,7 +7,7 @@ makes the same fit of it, without a pickle.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -284,11 +284,11 @@ class Fit:
 
     # -- pictures --------------------------------------------------------------------
 
-    def plot_corner(self, **options: Any) -> Figure:
+    def plot_corner(self, names: Sequence[str] | None = None, **options: Any) -> Figure:
         """All pairs of parameters; options as of `cropfit.fitting.plots.plot_corner`."""
         from cropfit.fitting.plots import plot_corner
 
-        return plot_corner(self, **options)
+        return plot_corner(self, names, **options)
 
     def plot_fit(self, data: Any = None, **options: Any) -> Figure:
         """Data, best fit, predictive band; options as of `cropfit.fitting.plots.plot_fit`."""
@@ -296,11 +296,11 @@ class Fit:
 
         return plot_fit(self, data, **options)
 
-    def plot_trace(self, **options: Any) -> Figure:
-        """How the samples came in; options as of `cropfit.fitting.plots.plot_trace`."""
+    def plot_trace(self, names: Sequence[str] | None = None) -> Figure:
+        """How the samples came in; see `cropfit.fitting.plots.plot_trace`."""
         from cropfit.fitting.plots import plot_trace
 
-        return plot_trace(self, **options)
+        return plot_trace(self, names)
 
 
 _SCALARS: dict[str, Any] = {

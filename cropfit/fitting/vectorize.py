@@ -147,7 +147,7 @@ def _mistake(layout: Layout, model: Model, thetas: NDArray[np.float64], data: An
                 return "it gave other values for 2 points than for the same among more"
             for row, alone in enumerate(_alone(layout, model, thetas, data)):
                 if not layout.agree(values[row], alone):
-                    return f"it gave {values[row]!r} for a point that alone has {alone!r}"
+                    return f"it gave {float(values[row])!r} for a point that alone has {alone!r}"
     except Exception as error:
         return f"it raised {type(error).__name__}: {error}"
     return ""

@@ -199,8 +199,9 @@ class Crew:
         busy = [member for member in self._members if member.errand is not None]
         lines: list[Any] = [member.line for member in busy]
         ready = wait(lines, LOOK)
-        # A process that it forked may hold the line of a dead one open.
-        return [m for m in busy if m.line in ready or m.process.poll() is not None]
+        if not ready:  # a process that it forked may hold the line of a dead one open
+            return [member for member in busy if member.process.poll() is not None]
+        return [member for member in busy if member.line in ready]
 
     def _in_hand(self, member: _Member) -> int:
         return -1 if member.errand is None else member.errand

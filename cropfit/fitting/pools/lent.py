@@ -141,6 +141,7 @@ class Lent:
 
 def workers_of(pool: Any) -> int | None:
     """How many tasks the pool runs at a time; None if it does not tell."""
+    pool = getattr(pool, "_client", pool)  # dask's Client.get_executor()
     if _is_dask(pool):
         return sum(pool.nthreads().values()) or None
     if _is_joblib(pool):

@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["LikelihoodPool", "likelihood_pool"]
 
 QUEUE = 16  # proposals that a sampler may have in hand, for up to 4 workers
+PAYS = 0.8  # seconds of likelihoods a second of waiting, below which a pool is told not to
 MOST_CHUNKS = 8  # a worker and call; more only where points take long
 LEAST_SECONDS = 0.005  # of work that are worth a message
-ENOUGH = 100  # calls after which it is seen whether the pool pays
+ENOUGH = 500  # calls after which it is seen whether the pool pays
 
 
 def likelihood_pool(
@@ -111,7 +112,7 @@ class LikelihoodPool:
         self._shared: Shared | None = None
         self._closed = False
         self._lock = threading.Lock()
-        self._seconds_a_point: float | None = None
+        self._pace: dict[str, float] = {}
         self._calls, self._busy, self._waited = 0, 0.0, 0.0
         if pool is not None:
             self._workers = Lent(pool, n_pool)
@@ -122,7 +123,11 @@ class LikelihoodPool:
         if not (isinstance(self._workers, Lent) and self._workers.threads):
             self._shared = Shared(self.problem)
         if self._workers is None:
-            self._workers = Crew(n_pool or 1, self._threads)
+            try:
+                self._workers = Crew(n_pool or 1, self._threads)
+            except BaseException:
+                self.terminate()
+                raise
         self.size = self._workers.size
         if self.size is None:
             warnings.warn(
@@ -172,7 +177,8 @@ class LikelihoodPool:
         self._check_open()
         if self._workers is None or not len(thetas):
             return np.asarray(self.problem.log_likelihoods(thetas), np.float64)
-        chunks = np.array_split(thetas, self._chunks(len(thetas), self.problem.vectorized))
+        cut = self._cut("likelihoods", len(thetas), self.problem.vectorized)
+        chunks = [thetas[each] for each in cut]
         try:
             found = self._ask("likelihoods", chunks, len(thetas))
         except DeadlyError as error:
@@ -188,7 +194,7 @@ class LikelihoodPool:
         self._check_open()
         if self._workers is None or not len(us):
             return self.problem.transform(us)
-        chunks = np.array_split(us, min(len(us), self._assumed_size()))
+        chunks = [us[each] for each in self._cut("transforms", len(us), vectorized=True)]
         return np.concatenate(self._ask("transforms", chunks, len(us)))
 
     def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -200,10 +206,8 @@ class LikelihoodPool:
         self._check_open()
         if self._workers is None or not items:
             return [function(item) for item in items]
-        number = min(len(items), MOST_CHUNKS * self._assumed_size())
-        edges = np.linspace(0, len(items), number + 1).astype(int).tolist()
-        chunks = [(function, items[a:b]) for a, b in itertools.pairwise(edges)]
-        return [each for chunk in self._ask("map", chunks, 0) for each in chunk]
+        chunks = [(function, items[each]) for each in self._cut("map", len(items))]
+        return [each for chunk in self._ask("map", chunks, len(items)) for each in chunk]
 
     def configure_threads(self, number: int) -> None:
         """Cap the threads that numerical libraries use in each worker process.
@@ -243,25 +247,27 @@ class LikelihoodPool:
     def _assumed_size(self) -> int:
         return self.size or os.cpu_count() or 1
 
-    def _chunks(self, number: int, vectorized: bool) -> int:
-        """How many chunks make the workers end at about the same time at little cost."""
+    def _cut(self, verb: str, number: int, vectorized: bool = False) -> list[slice]:
+        """Chunks with which the workers end at about the same time at little cost."""
         size = self._assumed_size()
-        if vectorized:
-            return min(number, size)
-        each = 4
-        if self._seconds_a_point is not None:
-            share = number * self._seconds_a_point / size
+        each = 1 if vectorized else 4
+        if verb in self._pace and not vectorized:
+            share = number * self._pace[verb] / size
             each = max(1, min(MOST_CHUNKS, int(share / LEAST_SECONDS)))
-        return min(number, size * each)
+        edges = np.linspace(0, number, min(number, size * each) + 1).astype(int).tolist()
+        return list(itertools.starmap(slice, itertools.pairwise(edges)))
 
     def _ask(self, verb: str, loads: list[Any], points: int) -> list[Any]:
         begin = time.perf_counter()
+        self.tasks += len(loads)
         if self._shared is None:
             answers = self._run([Local(verb, load, self.problem) for load in loads])
         else:
             answers = self._send(verb, loads, self._shared)
         found = [read(answer) for answer in answers]
-        self._learn(sum(each.seconds for each in answers), time.perf_counter() - begin, points)
+        busy = sum(each.seconds for each in answers)
+        self._learn(verb, busy / points)
+        self._compare(busy, time.perf_counter() - begin)
         return found
 
     def _send(self, verb: str, loads: list[Any], shared: Shared) -> list[Answer]:
@@ -269,7 +275,6 @@ class LikelihoodPool:
             Errand(verb, shared.thin(load), shared.digest, shared.path, self._threads)
             for load in loads
         ]
-        self.tasks += len(errands)
         self.bytes_sent += sum(len(errand.load) for errand in errands)
         answers = self._run(errands)
         lacking = [i for i, answer in enumerate(answers) if answer.kind == LACKS]
@@ -297,20 +302,20 @@ class LikelihoodPool:
             self.log_likelihoods(theta[None])
         raise error
 
-    def _learn(self, busy: float, waited: float, points: int) -> None:
-        """Note how long a point takes, and tell once if the pool costs more than it saves."""
+    def _learn(self, verb: str, seconds: float) -> None:
+        """Note how long a point takes: the chunks of the next call follow it."""
+        self._pace[verb] = 0.8 * self._pace.get(verb, seconds) + 0.2 * seconds
+
+    def _compare(self, busy: float, waited: float) -> None:
+        """Tell once if the pool costs more than it saves."""
         with self._lock:
-            if points:
-                last = self._seconds_a_point
-                self._seconds_a_point = (
-                    busy / points if last is None else (0.8 * last + 0.2 * busy / points)
-                )
             self._calls += 1
             if self._calls == 1:
                 return  # the workers were starting
             self._busy += busy
             self._waited += waited
-            if self._calls != ENOUGH or self._busy > self._waited or self._assumed_size() == 1:
+            pays = self._busy > PAYS * self._waited or self._assumed_size() == 1
+            if self._calls != ENOUGH or pays:
                 return
         warnings.warn(
             f"the pool makes this slower: its workers computed for {self._busy:.3g} s in "

@@ -20,7 +20,7 @@ import stat
 import tempfile
 import threading
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import IO, Any
 
 import cloudpickle
@@ -92,15 +92,13 @@ class Shared:
     def _write(self) -> None:
         if not os.path.isdir("/proc/self/fd"):
             return
-        file = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
+        with ExitStack() as unless_whole:
+            file = unless_whole.enter_context(tempfile.TemporaryFile())
             file.write(self.digest.encode().ljust(ALIGN))
             for part in self._parts:
                 file.write(part)
             file.flush()
-        except OSError:
-            file.close()
-            raise
+            unless_whole.pop_all()
         self._file = file
         self.path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
