@@ -17,7 +17,7 @@ from cropfit.crop import LEASE, Crop
 from cropfit.errors import DesignError, NotFoundError
 from cropfit.fitting.catalogue.merging import DRAWS, OBJECT, ROW
 from cropfit.fitting.catalogue.rows import Row, from_text
-from cropfit.fitting.catalogue.targets import read_targets
+from cropfit.fitting.catalogue.targets import Target, read_targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -357,6 +357,8 @@ def fit_catalogue(
     if exists == "append" and catalogue.is_prepared():
         catalogue.add(ids, settings)
         return catalogue
+    if exists == "keep" and catalogue.is_prepared():
+        targets = _as_sown(catalogue, targets)
     catalogue.sow_combos(
         {OBJECT: targets},
         seed=seed,
@@ -365,6 +367,16 @@ def fit_catalogue(
         exists=exists,
     )
     return catalogue
+
+
+def _as_sown(catalogue: Catalogue, targets: dict[str | int, Target]) -> dict[str | int, Target]:
+    """The objects of the first sowing in its order, if that and what was added are all there are.
+
+    Ids are keys: another order, or objects that were added since, are no other design.
+    """
+    first = catalogue._manifest().sowings[0].grid.axes[OBJECT].labels.tolist()
+    same = set(first) <= targets.keys() <= set(catalogue.ids())
+    return {key: targets[key] for key in first} if same else targets
 
 
 def _design(model: Model, options: Mapping[str, Any], n_posterior: int) -> dict[str, Any]:

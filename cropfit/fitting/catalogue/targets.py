@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 from cropfit.errors import DesignError
@@ -67,9 +69,12 @@ def read_targets(ids: Any, settings: Any, model: Model) -> dict[str | int, Targe
         An id comes twice or is neither text nor a whole number, settings are of an object
         that is not there, or name what nobody knows.
     """
-    given = dict(ids) if isinstance(ids, Mapping) else dict.fromkeys(_plain(each) for each in ids)
-    if not isinstance(ids, Mapping) and len(given) < len(list(ids)):
-        twice = [each for each in given if [_plain(i) for i in ids].count(each) > 1]
+    keys = [_plain(each) for each in ids]
+    given = dict(
+        zip(keys, ids.values() if isinstance(ids, Mapping) else repeat(None), strict=False)
+    )
+    if len(given) < len(keys):
+        twice = [key for key, times in Counter(keys).items() if times > 1]
         raise DesignError(f"{len(twice)} ids come more than once: {twice[:5]}.")
     rows = _read_settings(settings)
     strange = [key for key in rows if key not in given]
@@ -133,16 +138,15 @@ def _target(key: str | int, row: dict[str, Any], model: Model, data: Any) -> Tar
 
 def _with_sigmas(key: Any, row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Numbers that have an error become normal priors; one without stays as it is."""
-    found = {}
     sigmas = {name: row[name] for name in row if name.endswith(SIGMA) and name not in names}
-    for name, value in row.items():
-        if name in sigmas:
-            continue
+    found = {}
+    for name in row.keys() - sigmas.keys():
+        value = row[name].item() if hasattr(row[name], "item") else row[name]
         sigma = float(sigmas.pop(f"{name}{SIGMA}", 0.0))
         if sigma > 0:
             reach = CUT * sigma
             value = Normal(float(value), sigma, low=float(value) - reach, high=float(value) + reach)
-        found[name] = value.item() if hasattr(value, "item") else value
+        found[name] = value
     if sigmas:
         raise DesignError(f"{key!r}: {next(iter(sigmas))} is given without its value.")
     return found
