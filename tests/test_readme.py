@@ -52,7 +52,8 @@ def test_the_example_on_the_first_screen_runs_as_written(tmp_path):
 def test_all_code_runs_from_top_to_bottom(tmp_path):
     run("".join(blocks("python")), tmp_path)
     saved = sorted(path.name for path in tmp_path.iterdir())
-    assert saved == ["oscillator.nc", "stars.nc", "walks.nc"]
+    wanted = ["decay.fit", "decay.nc", "decay.png", "oscillator.nc", "stars.nc", "walks.nc"]
+    assert saved == wanted
     with xr.open_dataset(tmp_path / "stars.nc") as ds:
         assert dict(ds.sizes) == {"case": 36}
         assert ds.flux.attrs["units"] == "Jy"

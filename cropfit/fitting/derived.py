@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cropfit.errors import DesignError, LikelihoodError
 from cropfit.fitting.model import Model
 from cropfit.fitting.params import check_names
-from cropfit.fitting.vectorize import Layout, quiet
+from cropfit.fitting.quiet import quiet
+from cropfit.fitting.vectorize import Layout
 
 __all__ = ["check_derived", "derive", "derived_units"]
 

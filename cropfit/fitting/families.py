@@ -53,7 +53,7 @@ class Prior:
         for name, value in zip(self._own(), self.values(), strict=True):
             _check_number(self, name, value)
         self._check()
-        if self.boundary is not None and not np.all(np.isfinite(self.support)):
+        if self.boundary is not None and not all(map(_finite, self.support)):
             raise DesignError(f"{self!r}: a {self.boundary} parameter needs two finite ends.")
 
     def _check(self) -> None:
@@ -105,8 +105,8 @@ class Uniform(Prior):
     def _check(self) -> None:
         _check_order(self)
         with np.errstate(over="ignore"):
-            width = np.subtract(self.high, self.low)
-        if not np.all(np.isfinite(width)):
+            width = self.high - self.low
+        if not _finite(width):
             raise DesignError(f"{self!r}: low and high must be finite, and so their difference.")
 
     @property
@@ -136,7 +136,7 @@ class LogUniform(Prior):
 
     def _check(self) -> None:
         _check_order(self)
-        if np.any(np.less_equal(self.low, 0)) or not np.all(np.isfinite(self.high)):
+        if not _every(self.low > 0) or not _finite(self.high):
             raise DesignError(f"{self!r}: low must be above 0 and high finite.")
 
     @property
@@ -215,7 +215,7 @@ class LogNormal(Prior):
     def _check(self) -> None:
         _check_order(self)
         _check_bell(self)
-        if np.any(np.less(self.low, 0)):
+        if not _every(self.low >= 0):
             raise DesignError(f"{self!r}: low must not be below 0.")
 
     @property
@@ -255,22 +255,29 @@ def as_text(value: Any) -> str:
 
 
 def _check_number(prior: Prior, name: str, value: Any) -> None:
-    array = np.asarray(value)
-    if array.dtype.kind not in "iuf":
-        raise DesignError(f"{prior!r}: {name} must be a number, not {value!r}.")
-    if np.any(np.isnan(array)):
+    if type(value) not in (float, int, np.float64):  # arrays too: a prior may stand for many
+        value = np.asarray(value)
+        if value.dtype.kind not in "iuf":
+            raise DesignError(f"{prior!r}: {name} must be a number.")
+    if not _every(value == value):
         raise DesignError(f"{prior!r}: {name} is NaN.")
 
 
+def _every(condition: Any) -> bool:
+    return bool(condition.all() if isinstance(condition, np.ndarray) else condition)
+
+
+def _finite(value: Any) -> bool:
+    return _every(abs(value) < math.inf)
+
+
 def _check_order(prior: Any) -> None:
-    if not np.all(np.less(prior.low, prior.high)):
+    if not _every(prior.low < prior.high):
         raise DesignError(f"{prior!r}: low must be below high.")
 
 
 def _check_bell(prior: Any) -> None:
-    if not np.all(np.isfinite(prior.mean)) or not np.all(
-        np.greater(prior.sd, 0) & np.isfinite(prior.sd)
-    ):
+    if not _finite(prior.mean) or not _every(prior.sd > 0) or not _finite(prior.sd):
         raise DesignError(f"{prior!r}: mean must be finite, and sd finite and above 0.")
 
 

@@ -10,19 +10,23 @@ A model is never changed: settings of one object make a copy.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.errors import DesignError
-from cropfit.fitting.params import Params, check_names, params_maker
+from cropfit.fitting.params import Params, check_names, columns, params_maker
 from cropfit.fitting.priors import Conditional, Distribution, Fixed, Prior, as_prior
+from cropfit.fitting.quiet import quiet
 
 if TYPE_CHECKING:
     from cropfit.fitting.problem import Problem
 
 __all__ = ["Model"]
+
+COMPARED = (0, 1, -1)  # points that a conditional prior of many is held against
 
 Derived = Callable[[Any], Any] | Mapping[str, Any]
 
@@ -85,7 +89,9 @@ class Model:
         if not isinstance(priors, Mapping):
             raise DesignError(f"priors must be a mapping of names to priors, not {priors!r}.")
         check_names(priors)
-        self.priors = {name: as_prior(name, value) for name, value in priors.items()}
+        self.priors: Mapping[str, Prior | Conditional | Fixed] = MappingProxyType(
+            {name: as_prior(name, value) for name, value in priors.items()}
+        )
         self.log_likelihood = log_likelihood
         self.predict = predict
         self.derived = derived
@@ -149,8 +155,8 @@ class Model:
         """
         cube = self._points(cube)
         theta = np.empty(cube.shape)
-        for columns, family, values in self._together:
-            theta[..., columns] = family.quantile(cube[..., columns], *values)
+        for part, family, values in self._together:
+            theta[..., part] = family.quantile(cube[..., part], *values)
         for index, prior in self._alone:
             theta[..., index] = prior.transform(cube[..., index])
         for index, conditional, make in self._given:
@@ -162,8 +168,8 @@ class Model:
         """Natural logarithm of the prior density of points (..., n_dim); -inf outside."""
         theta = self._points(theta)
         total: NDArray[np.float64] = np.zeros(theta.shape[:-1])
-        for columns, family, values in self._together:
-            total = total + family.log_pdf(theta[..., columns], *values).sum(axis=-1)
+        for part, family, values in self._together:
+            total = total + family.log_pdf(theta[..., part], *values).sum(axis=-1)
         for index, prior in self._alone:
             total = total + prior.log_density(theta[..., index])
         for index, conditional, make in self._given:
@@ -232,7 +238,7 @@ class Model:
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {name: value for name, value in vars(self).items() if name in _KEPT}
-        return _restore, (state,)
+        return _restore, ({**state, "priors": dict(self.priors)},)
 
     def __repr__(self) -> str:
         name = getattr(self.log_likelihood, "__name__", type(self.log_likelihood).__name__)
@@ -253,7 +259,7 @@ _KEPT = (
 
 def _restore(state: dict[str, Any]) -> Model:
     model = Model.__new__(Model)
-    vars(model).update(state)
+    vars(model).update(state, priors=MappingProxyType(state["priors"]))
     model._arrange()
     return model
 
@@ -276,7 +282,7 @@ def _as_slice(columns: list[int]) -> Any:
 def _each(
     conditional: Conditional,
     make: Callable[..., Params],
-    what: str,
+    what: Literal["transform", "log_density"],
     earlier: NDArray[np.float64],
     values: NDArray[np.float64],
 ) -> NDArray[np.float64]:
@@ -284,7 +290,29 @@ def _each(
     if values.ndim == 0:
         return np.asarray(getattr(conditional.given(make(earlier)), what)(values))
     rows, flat = earlier.reshape(-1, earlier.shape[-1]), values.ravel()
-    found = np.empty(len(flat))
-    for i, (row, value) in enumerate(zip(rows, flat, strict=True)):
-        found[i] = getattr(conditional.given(make(row)), what)(value)
+
+    def alone(i: int) -> float:
+        return float(getattr(conditional.given(make(rows[i])), what)(flat[i]))
+
+    found = _together(conditional, make, what, rows, flat) if len(flat) > len(COMPARED) else None
+    if found is None or any(found[i] != alone(i) for i in COMPARED):
+        found = np.array([alone(i) for i in range(len(flat))])
     return found.reshape(values.shape)
+
+
+def _together(
+    conditional: Conditional,
+    make: Callable[..., Params],
+    what: Literal["transform", "log_density"],
+    rows: NDArray[np.float64],
+    flat: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """The same of all points in one call, if the conditional takes arrays."""
+    try:
+        with quiet():
+            prior = conditional.given(make(columns(rows)))
+            shapes = {np.shape(value) for value in prior.values()}
+            found = np.asarray(getattr(prior, what)(flat))
+    except Exception:  # it takes one point at a time
+        return None
+    return found if found.shape == flat.shape and shapes <= {(), flat.shape} else None

@@ -54,6 +54,10 @@ def plot_corner(fit: Fit, names: Sequence[str] | None = None, **options: Any) ->
     from matplotlib import rcParams
 
     chosen = _varying(fit) if names is None else list(names)
+    if not chosen or len(fit) <= len(chosen):
+        raise DesignError(
+            f"{len(fit)} samples of {len(chosen)} parameters that vary make no corner plot."
+        )
     columns = np.column_stack([fit[name] for name in chosen])
     figure = figure_class(figsize=(1.2 + 2.0 * len(chosen),) * 2)
     given = {
@@ -271,12 +275,14 @@ def _draw_curves(upper: Axes, lower: Axes, seen: _Observed, curves: _Curves) -> 
         lower.fill_between(
             curves.x, *((edges - curves.best) / scale), color="C1", alpha=opacity, lw=0
         )
-    upper.plot(curves.x, curves.best, color="C1", linewidth=1.5, label="best fit")
-    lower.axhline(0, color="C1", linewidth=1.5)
+    upper.plot(curves.x, curves.best, color="C1", linewidth=1.5, zorder=4, label="best fit")
+    lower.axhline(0, color="C1", linewidth=1.5, zorder=4)
 
 
 def _draw_data(upper: Axes, lower: Axes, seen: _Observed, best: NDArray[np.float64]) -> None:
-    style: dict[str, Any] = {"fmt": "o", "markersize": 3.5, "color": "C0", "elinewidth": 1}
+    crowded = len(seen.x) > 80
+    style: dict[str, Any] = {"fmt": "o", "color": "C0", "elinewidth": 0.5 if crowded else 1}
+    style["markersize"] = 2 if crowded else 3.5
     upper.errorbar(seen.x, seen.y, seen.yerr, label="data", zorder=3, **style)
     left = seen.y - best
     if seen.yerr is None:

@@ -115,14 +115,18 @@ class Fit:
     @property
     def best_fit(self) -> Params:
         """The sample of the highest likelihood, with fixed and derived values."""
-        return self._point(int(np.argmax(self.log_likelihood)))
+        return self._point(self.log_likelihood)
 
     @property
     def max_posterior(self) -> Params:
         """The sample of the highest posterior density, with fixed and derived values."""
-        return self._point(int(np.argmax(self.log_likelihood + self.log_prior)))
+        return self._point(self.log_likelihood + self.log_prior)
 
-    def _point(self, row: int) -> Params:
+    def _point(self, density: NDArray[np.float64]) -> Params:
+        """The sample where `density` is highest."""
+        if not len(self):
+            raise DesignError(f"The fit has no samples: {self.why}.")
+        row = int(np.argmax(density))
         values = [float(self[name][row]) for name in (*self.names, *self.derived)]
         names = (*self.names, *self.derived)
         order = [*(n for n in self.labels if n in self.names or n in self.fixed), *self.derived]
@@ -181,14 +185,15 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers of `summary` and the diagnostics as plain, JSON-able values; no samples."""
-        best, levels = self.best_fit, self.percentiles()
+        best = self.best_fit if len(self) else {}
+        levels = self.percentiles()
         parameters = {
             name: {
                 "unit": self.units.get(name),
                 "lower": float(low),
                 "median": float(middle),
                 "upper": float(high),
-                "best_fit": float(best[name]),
+                "best_fit": float(best.get(name, np.nan)),
                 "derived": name in self.derived,
             }
             for name, (low, middle, high) in levels.items()
@@ -197,7 +202,7 @@ class Fit:
             "parameters": parameters,
             "fixed": {name: float(value) for name, value in self.fixed.items()},
             **{name: getattr(self, name) for name in _SCALARS},
-            "max_log_likelihood": float(np.max(self.log_likelihood)),
+            "max_log_likelihood": float(np.max(self.log_likelihood, initial=-np.inf)),
             "settings": dict(self.settings),
         }
 

@@ -31,11 +31,11 @@ class Summary:
     @classmethod
     def of(cls, fit: Fit) -> Summary:
         """The summary of `fit`."""
-        best = fit.best_fit
+        best = fit.best_fit if len(fit) else {}
         rows: list[tuple[str, ...]] = []
         for name, (low, middle, high) in fit.percentiles().items():
             shown = with_error(middle, middle - low, high - middle)
-            peak = _rounded(float(best[name]), _digits(middle - low, high - middle))
+            peak = _rounded(float(best.get(name, math.nan)), _digits(middle - low, high - middle))
             kind = "derived" if name in fit.derived else ""
             rows.append((name, *shown, peak, fit.units.get(name, ""), kind))
         for name, value in fit.fixed.items():
@@ -102,7 +102,7 @@ def _rounded(value: float, digits: int | None) -> str:
 def _notes(fit: Fit) -> list[str]:
     import numpy as np
 
-    numbers = [f"max log L = {float(np.max(fit.log_likelihood)):.2f}"]
+    numbers = [f"max log L = {float(np.max(fit.log_likelihood, initial=-np.inf)):.2f}"]
     if math.isfinite(fit.log_evidence):
         numbers.append(f"log Z = {fit.log_evidence:.2f} ± {fit.log_evidence_error:.2f}")
     effort = (

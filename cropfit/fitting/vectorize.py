@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,8 +18,9 @@ from numpy.typing import NDArray
 from cropfit.errors import LikelihoodError
 from cropfit.fitting.model import Model
 from cropfit.fitting.params import columns
+from cropfit.fitting.quiet import quiet
 
-__all__ = ["Layout", "find_layout", "quiet"]
+__all__ = ["Layout", "find_layout"]
 
 Shape = Literal["scalar", "flat", "column", "array"]
 POINTS = 13  # a prime above most numbers of parameters
@@ -172,11 +172,3 @@ def _real(value: Any) -> NDArray[Any]:
     if found.dtype.kind not in "biuf":
         raise TypeError(f"{type(value).__name__} is no real number")
     return found.astype(np.float64, copy=False)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence numpy and warnings, for calls that are only tried."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

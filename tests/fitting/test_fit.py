@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import math
@@ -20,9 +21,9 @@ from cropfit.errors import (
     DesignError,
     ExistsError,
     LikelihoodError,
-    MissingDependencyError,
 )
-from cropfit.fitting.samplers import SAMPLERS
+from cropfit.fitting import samplers
+from cropfit.fitting.samplers import base
 from cropfit.work.context import Case, Unfinished, entered
 
 HERE = str(Path(__file__).parent)
@@ -38,7 +39,11 @@ def line(p, data):
 @pytest.fixture(autouse=True)
 def importance(monkeypatch):
     monkeypatch.syspath_prepend(HERE)
-    monkeypatch.setitem(SAMPLERS, "importance", ("importance", "run", "fit"))
+    ours = importlib.import_module("importance").run
+    theirs = samplers.load_sampler
+    monkeypatch.setattr(
+        samplers, "load_sampler", lambda name: ours if name == "importance" else theirs(name)
+    )
 
 
 def fit(model=None, data=DATA, **options) -> cf.Fit:
@@ -100,12 +105,6 @@ def test_a_seed_that_is_none_is_refused(seed):
 def test_a_sampler_that_is_not_there_is_answered_with_those_that_are():
     with pytest.raises(DesignError, match="no sampler 'mcmc'; there are dynesty, "):
         cf.fit(cf.Model(line, PRIORS), DATA, sampler="mcmc")
-
-
-def test_a_sampler_without_its_library_names_the_command(monkeypatch):
-    monkeypatch.setitem(SAMPLERS, "other", ("no_such_library", "run", "nautilus"))
-    with pytest.raises(MissingDependencyError, match=r"pip install 'cropfit\[nautilus\]'"):
-        cf.fit(cf.Model(line, PRIORS), DATA, sampler="other")
 
 
 def test_nothing_is_printed_where_nobody_looks(capfd):
@@ -191,6 +190,21 @@ def test_a_fit_that_runs_out_of_calls_or_time_says_so():
     assert (late.converged, late.calls) == (False, 100)
     with pytest.raises(DesignError, match="not a positive duration"):
         fit(timeout=-1)
+
+
+def test_a_fit_that_ends_before_its_first_sample_still_prints_and_saves(tmp_path, monkeypatch):
+    nothing = base.Draws(
+        np.empty((0, 2)), np.empty(0), np.empty(0), math.nan, math.nan, 7, False, "max_calls"
+    )
+    monkeypatch.setattr(samplers, "load_sampler", lambda name: lambda problem, task: nothing)
+    found = fit()
+    assert len(found) == 0
+    assert "NOT CONVERGED: max_calls" in str(found.summary())
+    assert math.isnan(found.to_dict()["parameters"]["slope"]["median"])
+    with pytest.raises(DesignError, match="no samples"):
+        _ = found.best_fit
+    found.save(tmp_path / "fit.nc")
+    assert cf.Fit.load(tmp_path / "fit.nc").calls == 7
 
 
 def test_a_case_that_runs_out_of_time_is_given_back_and_goes_on_where_it_was(tmp_path):
@@ -282,8 +296,9 @@ KILLS = f"""
 import json, os, signal, sys
 sys.path.insert(0, {HERE!r})
 import numpy as np, cropfit as cf, netCDF4, xarray
-from cropfit.fitting.samplers import SAMPLERS
-SAMPLERS["importance"] = ("importance", "run", "fit")
+import importance
+from cropfit.fitting import samplers
+samplers.load_sampler = lambda name: importance.run
 CHANGES = ("os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "shutil.rmtree")
 left = 0
 
@@ -340,8 +355,9 @@ CROP = f"""
 import os, signal, sys
 sys.path.insert(0, {HERE!r})
 import numpy as np, cropfit as cf
-from cropfit.fitting.samplers import SAMPLERS
-SAMPLERS["importance"] = ("importance", "run", "fit")
+import importance
+from cropfit.fitting import samplers
+samplers.load_sampler = lambda name: importance.run
 
 def mass(center):
     case = cf.current_case()

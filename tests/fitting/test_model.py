@@ -76,6 +76,24 @@ def test_a_conditional_prior_sees_the_earlier_parameters(model):
     np.testing.assert_allclose(density, -np.log(fast - 0.02), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "prior",
+    [
+        lambda p: cf.Uniform(0, p.a),
+        lambda p: cf.Normal(p.a, 1 + p.a, low=0),
+        lambda p: cf.Uniform(0, p.a) if p.a > 1 else cf.LogUniform(0.1, 1),  # one at a time
+        lambda p: cf.Uniform(0, np.max(p.a)),  # which mixes the points of a call
+        lambda p: stats.norm(p.a, 1),
+    ],
+)
+def test_a_conditional_prior_of_many_points_is_that_of_each(prior):
+    model = cf.Model(nothing, {"a": cf.Uniform(0.5, 2), "b": cf.Conditional(prior)})
+    u = cube(model)
+    theta = model.transform(u)
+    assert np.array_equal(theta, [model.transform(each) for each in u])
+    assert np.array_equal(model.log_prior(theta), [model.log_prior(each) for each in theta])
+
+
 def test_a_conditional_prior_cannot_look_ahead():
     model = cf.Model(
         nothing, {"a": cf.Conditional(lambda p: cf.Uniform(0, p.b)), "b": cf.Uniform(0, 1)}
@@ -104,6 +122,11 @@ def test_settings_make_a_copy_and_never_leak(model):
     assert other.units["fast"] == "km/s"
     assert other.priors["d"] == cf.Distribution(stats.norm(3))
     assert np.all(other.transform(cube(other))[:, 2] <= 220)
+
+
+def test_the_priors_of_a_model_cannot_be_changed_under_it(model):
+    with pytest.raises(TypeError):
+        model.priors["d"] = cf.Uniform(0, 1)
 
 
 @pytest.mark.parametrize(

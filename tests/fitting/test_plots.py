@@ -154,6 +154,12 @@ def test_a_corner_has_a_titled_panel_a_parameter_in_any_style(style, tmp_path):
     assert sum(abs(a - b) for a, b in zip(ink, paper, strict=True)) > 1
 
 
+def test_too_few_samples_for_a_corner_are_refused():
+    fit = fit_of(DATA)
+    with pytest.raises(DesignError, match="600 samples of 0 parameters"):
+        fit.plot_corner([])
+
+
 def test_a_trace_has_a_panel_a_parameter(tmp_path):
     figure = fit_of(DATA).plot_trace()
     assert [axis.get_ylabel() for axis in figure.axes] == [

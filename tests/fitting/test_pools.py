@@ -39,7 +39,7 @@ def a_joblib():
 def a_dask():
     from distributed import Client
 
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
         yield client
 
 

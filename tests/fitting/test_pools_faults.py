@@ -81,6 +81,26 @@ def test_a_worker_killed_in_the_middle_of_a_chunk_is_replaced_and_told(tmp_path)
     assert not any(map(alive, workers))
 
 
+def test_a_worker_killed_while_a_process_that_it_forked_lives_on_is_replaced(tmp_path):
+    mark = tmp_path / "forked"
+
+    def fork_and_die(item):
+        if mark.exists():
+            return item
+        forked = os.fork()
+        if not forked:
+            time.sleep(600)
+        mark.write_text(str(forked))
+        os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+    try:
+        with likelihood_pool(plain(), n_pool=2) as pool, pytest.warns(RuntimeWarning):
+            assert pool.map(fork_and_die, [5]) == [5]
+    finally:
+        os.kill(int(mark.read_text()), signal.SIGKILL)
+
+
 def test_a_worker_killed_while_it_idles_is_replaced():
     with likelihood_pool(plain(), n_pool=2) as pool:
         victim = pids_of(pool)[0]
@@ -179,26 +199,25 @@ class TestOnAnotherHost:
         elif request.param == "dask":
             from distributed import Client
 
-            with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+            with Client(n_workers=2, threads_per_worker=1, dashboard_address=":0") as client:
                 yield client
         else:
             with concurrent.futures.ProcessPoolExecutor(2, SPAWN) as executor:
                 yield executor
 
-    def test_a_worker_that_lacks_the_problem_gets_it_once(self, pool):
+    def test_a_worker_that_lacks_the_problem_gets_it(self, pool):
         def log_likelihood(p, data):
             return p.a + p.b + data[0]
 
         problem = bound(log_likelihood, np.zeros(100_000))
         with likelihood_pool(problem, pool, n_pool=None if pool else 2) as workers:
-            for _ in range(20):
+            for _ in range(40):
                 assert workers.log_likelihoods(POINTS).tolist() == SUMS
-            sent = workers.problems_sent
-            assert 1 <= sent < workers.tasks / 2
-            # Whoever has it now, keeps it.
-            for _ in range(20):
-                workers.log_likelihoods(POINTS)
-            assert workers.problems_sent <= sent + 2
+
+        # A task that holds the problem may go to a worker that has it, but not for long.
+        assert 1 <= workers.problems_sent < workers.tasks / 2
+        if pool is None:
+            assert workers.problems_sent == 2
 
 
 def test_the_file_of_another_process_is_not_taken_for_the_problem(tmp_path):

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from cropfit.work.limits import THREADS, cap_threads
 LOOK = 1.0  # seconds between two looks at processes that say nothing
 GRACE = 5.0  # seconds that they have to leave
 MOST_DEATHS = 3  # workers that one errand may cost
+_NAMES = {each.value: each.name for each in signal.Signals}
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from cropfit.fitting.pools.member import main; main()"
@@ -58,7 +60,7 @@ class _Member:
         self.line, theirs = multiprocessing.Pipe()
         lifeline, self._lifeline = os.pipe()
         given = (theirs.fileno(), lifeline)
-        arguments = [json.dumps(sys.path), *map(str, (*given, os.getpid()))]
+        arguments = [json.dumps([str(each) for each in sys.path]), *map(str, (*given, os.getpid()))]
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _PROGRAM, *arguments],
@@ -82,6 +84,8 @@ class _Member:
     def take(self) -> Answer | None:
         """Its answer; None if it died instead."""
         try:
+            if not self.line.poll():  # dead, while a process that it forked holds the line
+                return None
             return Answer(*pickle.loads(self.line.recv_bytes()))
         except (EOFError, ConnectionError):
             return None
@@ -96,7 +100,7 @@ class _Member:
         code = self.process.wait()
         self._hang_up()
         if code < 0:
-            return f"was ended by {signal.Signals(-code).name}"
+            return f"was ended by {_NAMES.get(-code, f'signal {-code}')}"
         return f"left with exit status {code}"
 
     def _hang_up(self) -> None:
@@ -153,8 +157,9 @@ class Crew:
                 member.line.close()  # so that all leave at the same time
             else:
                 member.process.kill()
+        last = time.monotonic() + grace
         for member in self._members:
-            member.end(grace)
+            member.end(max(0.0, last - time.monotonic()))
         self._members.clear()
 
     # -- inside --------------------------------------------------------------------
@@ -199,7 +204,7 @@ class Crew:
         busy = [member for member in self._members if member.errand is not None]
         lines: list[Any] = [member.line for member in busy]
         ready = wait(lines, LOOK)
-        if not ready:  # a process that it forked may hold the line of a dead one open
+        if not ready:
             return [member for member in busy if member.process.poll() is not None]
         return [member for member in busy if member.line in ready]
 

@@ -72,9 +72,6 @@ class LikelihoodPool:
     ----------
     size : int or None
         Number of workers; None if the pool does not tell and `n_pool` neither.
-    queue_size : int
-        How many proposals a sampler had better have in hand. Results of a sampler depend on
-        it, and so it is the same for any number of workers up to 4, and for none.
     tasks, bytes_sent : int
         What was sent to workers so far, without the problem.
     problems_sent : int
@@ -157,7 +154,11 @@ class LikelihoodPool:
 
     @property
     def queue_size(self) -> int:
-        """How many proposals a sampler had better have in hand."""
+        """How many proposals a sampler had better have in hand.
+
+        Results of a sampler depend on it, and so it is the same for any number of workers
+        up to 4, and for none.
+        """
         size = QUEUE
         while size < 4 * self._assumed_size():
             size *= 2
@@ -277,10 +278,12 @@ class LikelihoodPool:
         ]
         self.bytes_sent += sum(len(errand.load) for errand in errands)
         answers = self._run(errands)
-        lacking = [i for i, answer in enumerate(answers) if answer.kind == LACKS]
-        if lacking:
-            self.problems_sent += len(lacking)
-            again = self._run([errands[i] for i in lacking], shared.data())
+        while lacking := [i for i, answer in enumerate(answers) if answer.kind == LACKS]:
+            first = lacking[: self._assumed_size()]  # one for each worker, then ask again
+            rest = lacking[len(first) :]
+            self.problems_sent += len(first)
+            again = self._run([errands[i] for i in first], shared.data())
+            again += self._run([errands[i] for i in rest]) if rest else []
             for i, answer in zip(lacking, again, strict=True):
                 answers[i] = answer
         return answers

@@ -1,15 +1,16 @@
-"""Samplers: one small file each behind one contract, `Task` in and `Draws` out.
+"""Samplers behind one contract: ``run(problem, task)`` → `Draws`.
 
-A sampler's library is loaded when it is asked for.
+Each stands in a module of its own, which is loaded, with the library that it drives, when
+it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cropfit.errors import DesignError, MissingDependencyError
+from cropfit.errors import DesignError
 
 if TYPE_CHECKING:
     from cropfit.fitting.problem import Problem
@@ -18,15 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["SAMPLERS", "load_sampler"]
 
 SAMPLERS = {
-    "dynesty": ("cropfit.fitting.samplers.dynesty", "run", "fit"),
-    "dynesty-dynamic": ("cropfit.fitting.samplers.dynesty", "run_dynamic", "fit"),
-    "maxlike": ("cropfit.fitting.samplers.maxlike", "run", "fit"),
-    "emcee": ("cropfit.fitting.samplers.emcee", "run", "fit"),
-    "nautilus": ("cropfit.fitting.samplers.nautilus", "run", "nautilus"),
-    "nessai": ("cropfit.fitting.samplers.nessai", "run", "nessai"),
-    "ultranest": ("cropfit.fitting.samplers.ultranest", "run", "ultranest"),
+    "dynesty": "dynesty:run",
+    "dynesty-dynamic": "dynesty:run_dynamic",
+    "maxlike": "maxlike:run",
+    "emcee": "emcee:run",
+    "nautilus": "nautilus:run",
+    "nessai": "nessai:run",
+    "ultranest": "ultranest:run",
 }
-"""Name → module, function, and the extra that installs what it needs."""
 
 
 def load_sampler(name: str) -> Callable[[Problem, Task], Draws]:
@@ -35,29 +35,11 @@ def load_sampler(name: str) -> Callable[[Problem, Task], Draws]:
     Raises
     ------
     DesignError
-        There is no such sampler.
-    MissingDependencyError
-        Its library is not installed.
+        There is none; says which there are.
     """
     if name not in SAMPLERS:
         raise DesignError(f"There is no sampler {name!r}; there are {', '.join(SAMPLERS)}.")
-    module, function, extra = SAMPLERS[name]
-    try:
-        run: Any = getattr(importlib.import_module(module), function)
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"sampler={name!r} needs a library that is not installed ({error}): "
-            f"pip install 'cropfit[{extra}]'."
-        ) from error
-    return lambda problem, task: _run(run, name, extra, problem, task)
-
-
-def _run(
-    run: Callable[[Problem, Task], Draws], name: str, extra: str, problem: Problem, task: Task
-) -> Draws:
-    try:
-        return run(problem, task)
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"sampler={name!r} needs {error.name}: pip install 'cropfit[{extra}]'."
-        ) from error
+    module, _, function = SAMPLERS[name].partition(":")
+    run: Callable[[Problem, Task], Draws]
+    run = getattr(importlib.import_module(f"cropfit.fitting.samplers.{module}"), function)
+    return run

@@ -1,0 +1,237 @@
+"""The maximum of the likelihood: several starts from the prior, then Newton's method.
+
+    draws of the prior ──▶ the best few ──▶ simplex descents ──▶ the best end
+                                                                     │ Newton, to rounding
+        normal draws for percentiles ◀── covariance ◀── curvature ◀──┘
+
+Nothing is assumed of the likelihood but that it is smooth near its maximum. Differences
+are taken over steps that cost about half a unit of its logarithm, whatever the units.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropfit.errors import LikelihoodError
+from cropfit.fitting.samplers.base import Draws, Halt, Task, check_options, missing
+from cropfit.fitting.samplers.evaluations import Evaluations, save, watched
+
+if TYPE_CHECKING:
+    from cropfit.fitting.problem import Problem
+
+__all__ = ["Summit", "climb", "run"]
+
+Floats = NDArray[np.float64]
+STARTS = 8
+DRAWS = 500
+AGREE = 0.01  # by how much the logarithms of two maxima may differ to be the same
+SIGNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+FARTHEST = 40  # halvings or doublings of a step until it costs what it should
+
+
+@dataclass
+class Summit:
+    """The best point found.
+
+    Parameters
+    ----------
+    theta : (n_dim,) float array
+    height : float
+        The logarithm of the likelihood there.
+    covariance : (n_dim, n_dim) float array or None
+        Inverse of the curvature; None where that is no maximum within the prior.
+    agree : int
+        How many starts ended there.
+    """
+
+    theta: Floats
+    height: float
+    covariance: Floats | None
+    agree: int
+
+
+def run(problem: Problem, task: Task) -> Draws:
+    """Find the maximum of the likelihood within the prior.
+
+    ``n_live`` is the number of starts. Options: ``draws``, how many samples of the normal
+    distribution with the found covariance to give, so that percentiles mean something.
+    """
+    check_options("maxlike", task.options, ("draws",))
+    starts = STARTS if task.n_live is None else task.n_live
+    number = int(task.options.get("draws", DRAWS))
+    settings = {"n_live": starts, "draws": number, **_versions()}
+    evaluations, keeper = watched(problem, task, _versions())
+    try:
+        summit = climb(evaluations, starts, task.seed)
+        samples = _spread(problem, summit, number, task.seed)
+        heights = np.append(summit.height, evaluations.many(samples))
+    except Halt as halt:
+        save(evaluations, keeper)
+        return Draws.none(problem, evaluations.calls, str(halt), settings)
+    samples = np.vstack([summit.theta, samples])
+    why = _doubts(summit, starts)
+    return Draws(
+        samples=samples,
+        log_weights=np.zeros(len(samples)),
+        log_likelihood=heights,
+        log_evidence=np.nan,
+        log_evidence_error=np.nan,
+        calls=evaluations.calls,
+        converged=not why,
+        why=why or f"{summit.agree} of {starts} starts ended at the maximum",
+        covariance=summit.covariance,
+        settings=settings,
+        extra={"ess": float(len(samples))},
+    )
+
+
+def _versions() -> dict[str, str]:
+    try:
+        import scipy
+    except ImportError as error:
+        raise missing("maxlike", "scipy", "fit") from error
+    return {"scipy": scipy.__version__}
+
+
+def _doubts(summit: Summit, starts: int) -> str:
+    if summit.covariance is None:
+        return "the best point is no maximum within the prior"
+    if summit.agree < min(2, starts):
+        return f"only 1 of {starts} starts ended at the best point"
+    return ""
+
+
+def climb(evaluations: Evaluations, starts: int, seed: int) -> Summit:
+    """The highest point that the starts lead to."""
+    problem = evaluations.problem
+    rng = np.random.default_rng(seed)
+    cube = rng.random((max(50 * problem.n_dim, 4 * starts), problem.n_dim))
+    heights = evaluations.many(problem.transform(cube))
+    if not np.isfinite(heights).any():
+        raise LikelihoodError(
+            f"The likelihood is zero at all of {len(cube)} draws of the prior: there is "
+            "nowhere to start from."
+        )
+    best = np.argsort(-heights, kind="stable")[:starts]
+    ends = [_descend(evaluations, each) for each in cube[best] if np.isfinite(heights[best[0]])]
+    polished = [_newton(evaluations, problem.transform(end)) for end in ends]
+    top = max(polished, key=lambda each: each.height)
+    top.agree = sum(each.height > top.height - AGREE for each in polished)
+    return top
+
+
+def _descend(evaluations: Evaluations, cube: Floats) -> Floats:
+    """A simplex's way down in the unit cube, started again while that helps."""
+    from scipy.optimize import minimize
+
+    def depth(point: Floats) -> float:
+        theta = evaluations.problem.transform(point[None])
+        return -float(evaluations.many(theta)[0])
+
+    lowest, size = np.inf, 0.1
+    for _ in range(6):
+        corners = np.vstack([cube, cube + np.diag(np.where(cube > 0.5, -size, size))])
+        found = minimize(
+            depth,
+            cube,
+            method="Nelder-Mead",
+            bounds=[(0, 1)] * len(cube),
+            options={
+                "adaptive": True,
+                "initial_simplex": corners,
+                "xatol": 1e-9,
+                "fatol": 1e-3,
+                "maxfev": 400 * len(cube),
+            },
+        )
+        cube, gain, lowest = found.x, lowest - found.fun, found.fun
+        if gain < AGREE:
+            break
+        size /= 3
+    return np.asarray(cube, np.float64)
+
+
+def _newton(evaluations: Evaluations, theta: Floats) -> Summit:
+    """Newton's method from `theta`, in coordinates in which the maximum is round."""
+    problem = evaluations.problem
+
+    def height(points: Floats) -> Floats:
+        inside = np.isfinite(problem.log_prior(points))
+        found = np.full(len(points), -np.inf)
+        if inside.any():
+            found[inside] = evaluations.many(points[inside])
+        return found
+
+    top = float(height(theta[None])[0])
+    axes, covariance = np.diag(_steps(height, theta, top)), None
+    for _ in range(30):
+        slope, bend = _derivatives(height, theta, top, axes)
+        if np.isnan(slope).any():
+            return Summit(theta, top, None, 1)
+        curvature, turn = np.linalg.eigh(bend)
+        if curvature[0] <= 0:  # a saddle or an edge: go up where it bends the right way
+            curvature = np.maximum(np.abs(curvature), 1e-3 * np.abs(curvature).max() + 1e-12)
+            covariance = None
+        else:
+            covariance = axes @ turn @ np.diag(1 / curvature) @ turn.T @ axes.T
+        move = turn @ (turn.T @ slope / curvature)
+        tries = theta + np.outer(0.5 ** np.arange(8), axes @ move)
+        heights = height(tries)
+        best = int(np.argmax(heights > heights.max() - 1e-12 * max(1.0, abs(top))))
+        far = float(np.sqrt(move @ bend @ move)) if covariance is not None else np.inf
+        if heights[best] < top - 1e-12 * max(1.0, abs(top)):
+            break
+        theta, top = tries[best], float(heights[best])
+        axes = axes @ turn / np.sqrt(curvature)
+        if far < 1e-6:
+            break
+    return Summit(theta, top, covariance, 1)
+
+
+def _steps(height: Any, theta: Floats, top: float) -> Floats:
+    """How far each parameter can go until the likelihood falls by about half a unit."""
+    steps = np.maximum(np.abs(theta), 1e-8) * 1e-3
+    for _ in range(FARTHEST):
+        ahead, behind = (height(theta + sign * np.diag(steps)) for sign in (1, -1))
+        cost = top - 0.5 * (ahead + behind)
+        factor = np.where(cost > 2, 0.25, np.where(cost < 0.1, 2.5, 1.0))
+        if (factor == 1).all():
+            break
+        steps = steps * factor
+    return steps
+
+
+def _derivatives(height: Any, theta: Floats, top: float, axes: Floats) -> tuple[Floats, Floats]:
+    """Slope (n_dim,) and downward curvature (n_dim, n_dim) along the columns of `axes`.
+
+    NaN where a step of a fifth of a standard deviation leads out of the prior.
+    """
+    n_dim, step = len(theta), 0.1
+    unit = step * np.eye(n_dim)
+    pairs = [(i, j) for i in range(n_dim) for j in range(i)]
+    single = np.vstack([unit, -unit, 2 * unit, -2 * unit])
+    double = [s * unit[i] + t * unit[j] for i, j in pairs for s, t in SIGNS]
+    points = np.vstack([single, *double]) if pairs else single
+    found = height(theta + points @ axes.T)
+    up, down, far_up, far_down = found[: 4 * n_dim].reshape(4, n_dim)
+    if not np.isfinite(found).all():
+        return np.full(n_dim, np.nan), np.full((n_dim, n_dim), np.nan)
+    slope = (8 * (up - down) - (far_up - far_down)) / (12 * step)
+    bend = np.diag((30 * top - 16 * (up + down) + far_up + far_down) / (12 * step**2))
+    for (i, j), corners in zip(pairs, found[4 * n_dim :].reshape(-1, 4), strict=True):
+        mixed = (corners[0] - corners[1] - corners[2] + corners[3]) / (4 * step**2)
+        bend[i, j] = bend[j, i] = -mixed
+    return slope, bend
+
+
+def _spread(problem: Problem, summit: Summit, number: int, seed: int) -> Floats:
+    """Draws of the normal distribution about the maximum that the prior allows."""
+    if summit.covariance is None or not number:
+        return np.empty((0, problem.n_dim))
+    rng = np.random.default_rng([seed, 1])
+    draws = rng.multivariate_normal(summit.theta, summit.covariance, 4 * number, method="eigh")
+    return np.asarray(draws[np.isfinite(problem.log_prior(draws))][:number])
