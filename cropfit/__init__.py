@@ -33,8 +33,17 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.cultivate import cultivate, sow
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
+    from cropfit.farming.runners import (
+        case_runner,
+        case_runner_to_df,
+        case_runner_to_ds,
+        combo_runner,
+        combo_runner_to_df,
+        combo_runner_to_ds,
+    )
     from cropfit.farming.sampler import Sampler
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
@@ -51,9 +60,22 @@ _WHERE = {
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
     "Runner": "cropfit.farming.runner",
+    "cultivate": "cropfit.farming.cultivate",
+    "sow": "cropfit.farming.cultivate",
     "Sampler": "cropfit.farming.sampler",
     "label": "cropfit.farming.label",
     "Status": "cropfit.work.care",
+    **dict.fromkeys(
+        (
+            "case_runner",
+            "case_runner_to_df",
+            "case_runner_to_ds",
+            "combo_runner",
+            "combo_runner_to_df",
+            "combo_runner_to_ds",
+        ),
+        "cropfit.farming.runners",
+    ),
     **dict.fromkeys(
         (
             "CaseError",
@@ -91,12 +113,20 @@ __all__ = [
     "Sampler",
     "Status",
     "__version__",
+    "case_runner",
+    "case_runner_to_df",
+    "case_runner_to_ds",
+    "combo_runner",
+    "combo_runner_to_df",
+    "combo_runner_to_ds",
+    "cultivate",
     "current_case",
     "grow",
     "label",
     "load_crops",
     "load_dataset",
     "open_dataset",
+    "sow",
 ]
 
 

@@ -205,7 +205,7 @@ class Crop(Tended):
         """
         from cropfit.grid import build_grid
 
-        options = {
+        options: dict[str, Any] = {
             "constants": constants,
             "resources": resources,
             "shuffle": shuffle,
@@ -215,7 +215,7 @@ class Crop(Tended):
             "batchsize": batchsize,
             "num_batches": num_batches,
         }
-        self._sow(build_grid(combos, cases), exists, options)
+        self.sow_grid(build_grid(combos, cases), exists=exists, **options)
 
     def sow_cases(self, fn_args: Any, cases: Any, combos: Any = None, **options: Any) -> None:
         """Put explicit cases on disk as batches to be grown.
@@ -233,8 +233,7 @@ class Crop(Tended):
         """
         from cropfit.grid import build_grid
 
-        exists = options.pop("exists", "keep")
-        self._sow(build_grid(combos or {}, cases, fn_args), exists, options)
+        self.sow_grid(build_grid(combos or {}, cases, fn_args), **options)
 
     def sow_samples(
         self,
@@ -255,10 +254,12 @@ class Crop(Tended):
         if seed is None and self.is_prepared():
             seed = int(self._manifest().data["seed"])
         drawn = draw_for(self.farmer, n, combos, method, seed)
-        exists = options.pop("exists", "keep")
-        self._sow(drawn.grid, exists, {**options, "seed": drawn.seed}, drawn.told)
+        self.sow_grid(drawn.grid, told=drawn.told, **{**options, "seed": drawn.seed})
 
-    def _sow(self, grid: Grid, exists: Exists, options: dict[str, Any], drawn: Any = None) -> None:
+    def sow_grid(
+        self, grid: Grid, *, exists: Exists = "keep", told: Mapping[str, Any] = {}, **options: Any
+    ) -> None:
+        """Sow what was read already, as `sow_combos` does; `told` joins the farmer's record."""
         from cropfit.outputs import Outputs
         from cropfit.work.request import Request
         from cropfit.work.sow import sow
@@ -274,11 +275,14 @@ class Crop(Tended):
         if self._farmer is not None:
             from cropfit.farming.farmer import sown_by
 
-            options |= sown_by(self._farmer, self._root, grid.names, options, drawn)
+            options |= sown_by(self._farmer, self._root, grid.names, options, told)
         request = Request(self.fn, grid, Outputs.parse(**self._declared), **options)
-        self._say(
-            sow(self._root, request, exists=exists, lease=self.lease, max_deaths=self.max_deaths)
-        )
+        terms: dict[str, Any] = {
+            "exists": exists,
+            "lease": self.lease,
+            "max_deaths": self.max_deaths,
+        }
+        self.say(sow(self._root, request, **terms))
 
     # -- grow ----------------------------------------------------------------------
 
@@ -379,7 +383,7 @@ class Crop(Tended):
                 from cropfit.engines.executors import employ_pool
 
                 report = employ_pool(manifest, ledger, terms, executor, bar)
-        return GrowReport() if report is None else conclude(report, self._root, self._say)
+        return GrowReport() if report is None else conclude(report, self._root, self.say)
 
     def grow_missing(self, **options: Any) -> GrowReport:
         """Grow whatever is not grown, failed batches included; options as of `grow`."""

@@ -20,7 +20,7 @@ import numpy as np
 from cropfit.errors import DesignError, ResultError
 from cropfit.farming.compute import compute
 from cropfit.farming.draw import Method, draw
-from cropfit.farming.farmer import DATA
+from cropfit.farming.farmer import DATA, DRAWN
 from cropfit.farming.frames import to_frame
 from cropfit.farming.runner import Runner
 from cropfit.farming.tablefile import choose_engine, load_table, save_table
@@ -52,7 +52,7 @@ class Drawn:
     @property
     def told(self) -> dict[str, Any]:
         """What is recorded of the drawing."""
-        return {"n": self.grid.size, "method": self.method, "seed": self.seed}
+        return {DRAWN: {"n": self.grid.size, "method": self.method, "seed": self.seed}}
 
 
 class Sampler(Wrapped):
