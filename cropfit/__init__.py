@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cropfit.disk.netcdf import load_dataset, open_dataset
     from cropfit.errors import (
         CaseError,
+        ConflictError,
         CropError,
         DamagedError,
         DesignError,
@@ -79,6 +80,7 @@ _WHERE = {
     **dict.fromkeys(
         (
             "CaseError",
+            "ConflictError",
             "CropError",
             "DamagedError",
             "DesignError",
@@ -97,6 +99,7 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "ConflictError",
     "Crop",
     "CropError",
     "DamagedError",
