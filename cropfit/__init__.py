@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         ResultError,
     )
     from cropfit.farming.cultivate import cultivate, sow
+    from cropfit.farming.harvester import Harvester
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
     from cropfit.farming.runners import (
@@ -60,6 +61,7 @@ _WHERE = {
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
+    "Harvester": "cropfit.farming.harvester",
     "Runner": "cropfit.farming.runner",
     "cultivate": "cropfit.farming.cultivate",
     "sow": "cropfit.farming.cultivate",
@@ -108,6 +110,7 @@ __all__ = [
     "ForeignFileError",
     "FunctionError",
     "GrowReport",
+    "Harvester",
     "MissingDependencyError",
     "NotFoundError",
     "NotReadyError",

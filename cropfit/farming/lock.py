@@ -1,7 +1,7 @@
 """One writer at a time for a data file, on any file system that renames folders atomically.
 
-    .<file>.lock.<owner>/<owner>/  ──rename──▶  .<file>.lock/<owner>/      held
-    .<file>.lock/<dead owner>/     ──rename──▶  .<file>.lock/<owner>/      taken over
+    .<file>.lock.<owner>.draft/<owner>/  ──rename──▶  .<file>.lock/<owner>/  held
+    .<file>.lock/<dead owner>/           ──rename──▶  .<file>.lock/<owner>/  taken over
 
 A rename onto a folder that holds something fails, so there is one winner. The holder's
 folder is touched from a process of its own; whoever waits takes it over when its owner
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 
 from cropfit.disk.heart import Heart
 from cropfit.disk.owner import Owner
-from cropfit.disk.publish import clock
+from cropfit.disk.publish import DRAFT, clock
 from cropfit.errors import CropError
 
 __all__ = ["locked"]
@@ -76,7 +76,7 @@ class _Lock:
     def acquire(self, patience: float) -> None:
         """Wait for the lock, and take it."""
         end, pause = time.monotonic() + patience, PAUSE[0]
-        draft = f"{self._folder}.{self.owner}"
+        draft = f"{self._folder}.{self.owner}{DRAFT}"
         self._make(draft)
         try:
             while not (self._place(draft) or self._take_over()):
