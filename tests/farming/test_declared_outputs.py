@@ -104,8 +104,8 @@ def test_a_constant_that_can_be_no_coordinate_is_refused_when_sown(here: Path) -
 
 
 def test_undeclared_outputs_are_judged_by_nobody(here: Path) -> None:
-    crop = cf.Crop(lambda a: np.ones(a), "it", var_names="y", verbosity=0)
-    crop.sow_combos({"a": [1, 2, 3]})
+    crop = cf.Crop(np.ones, "it", var_names="y", verbosity=0)
+    crop.sow_combos({"shape": [1, 2, 3]})
     crop.grow()
     assert crop.reap().y_length.values.tolist() == [1, 2, 3]
 

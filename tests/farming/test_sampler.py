@@ -94,7 +94,7 @@ def test_what_cannot_be_drawn_from_is_refused(combos: Any, why: str) -> None:
 def test_samples_of_all_calls_are_in_the_file(here: Path, engine: str) -> None:
     sampler = make_sampler("table", engine=engine)
 
-    first = sampler.sample_combos(6, seed=1, method="sobol" if engine == "csv" else "latin")
+    first = sampler.sample_combos(6, seed=1, method="latin")
     second = sampler.sample_combos(3, {"n": [5]}, seed=2)
 
     assert first.columns.tolist() == [*SPREAD, "y", "m", "cropfit_run", "cropfit_seed"]
