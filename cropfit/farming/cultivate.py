@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cropfit.disk.functions import short_name
+from cropfit.disk.owner import Owner
 from cropfit.errors import DesignError, ExistsError, NotFoundError
 from cropfit.farming.farmer import DATA, REQUEST, runner_of
 from cropfit.farming.runner import Runner
 from cropfit.grid import build_grid
 from cropfit.work.provenance import describe_function
 from cropfit.work.request import Request, hash_of
+from cropfit.work.sow import sweep
 
 if TYPE_CHECKING:
     from cropfit.crop import Crop
@@ -242,6 +244,7 @@ def _cultivate(asked: _Asked, options: Mapping[str, Any], growing: Mapping[str, 
     if not keeps and not asked.is_sown():
         saved = _saved(asked)
         if saved is not None:
+            sweep(os.path.dirname(asked.crop.location), Owner.here())  # what a kill left
             return saved
     crop = _sow(asked, options)
     if crop is not None:

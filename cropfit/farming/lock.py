@@ -23,7 +23,7 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, clock
 from cropfit.errors import CropError
 
-__all__ = ["locked"]
+__all__ = ["LEASE", "locked"]
 
 LEASE = 120.0  # seconds without a sign of life after which a holder on another host is dead
 PAUSE = 0.02, 0.5  # seconds between two looks: the first, and the longest

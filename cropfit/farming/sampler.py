@@ -120,7 +120,7 @@ class Sampler(Wrapped):
     def full_df(self) -> pd.DataFrame:
         """All rows: what was read or written last, and what is not saved yet."""
         if self._full_df is None:
-            self.load_full_df()
+            self._full_df = self._read()
         return _joined(self._full_df, self._unsaved)
 
     def load_full_df(self) -> pd.DataFrame:
