@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install \
     --config-settings editable_mode=compat --editable
 
-.PHONY: help demo test test-nfs lint bench clean
+.PHONY: help demo test test-nfs lint docs bench clean
 
 help:
 	@echo "make demo      fit the NIST problems with three workers, one of them killed; see demo-output/"
 	@echo "make test      run the tests"
 	@echo "make test-nfs  run the tests that want a real NFS server with two clients (root, Debian)"
 	@echo "make lint      ruff and mypy"
+	@echo "make docs      build the documentation; see docs/_build/html/index.html"
 	@echo "make bench     measure against the bare limits"
 	@echo "make clean     remove what these targets made"
 
@@ -49,9 +50,13 @@ lint: $(VENV)/.ready-dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+docs: $(VENV)/.ready-dev
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(VENV)/.ready-dev
 	@$(BIN)/python scripts/bench.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) docs/_build docs/reference/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

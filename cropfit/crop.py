@@ -16,6 +16,7 @@ from cropfit.tending import Batches, Tended
 from cropfit.work.employ import Terms, conclude, employ
 from cropfit.work.limits import Duration
 from cropfit.work.report import GrowReport
+from cropfit.work.slots import Affinities, Gpus
 
 if TYPE_CHECKING:
     from cropfit.farming.farmer import Farmer
@@ -303,6 +304,9 @@ class Crop(Tended):
         max_memory: int | None = None,
         num_threads: int | None = None,
         mpi: bool | None = None,
+        gpus: Gpus | None = None,
+        affinities: Affinities | None = None,
+        log: bool = False,
         executor: Any = None,
     ) -> GrowReport:
         """Compute batches, here and now.
@@ -342,6 +346,13 @@ class Crop(Tended):
             Whether all ranks of an ``mpiexec`` compute each case together, rank 0
             alone writing. By default if the function uses mpi4py; otherwise each rank
             is a worker of its own.
+        gpus : str or sequence, optional
+            A device for each of `num_workers` new processes, by default as many as are
+            named: ``"0,0,1,1"`` lets two workers share each of two GPUs.
+        affinities : str or sequence, optional
+            Cores for each of them: ``"0-3,4-7"``, or ``[[0, 1], [2, 3]]``.
+        log : bool
+            Grow in new processes, and keep what the function prints; see `log`.
         executor : str or pool, optional
             Grow by the workers of a pool: what has ``submit`` or ``apply_async``, or by
             name: "loky", "threads", "processes", "dask", "ray", "mpi", "joblib". They must
@@ -374,6 +385,9 @@ class Crop(Tended):
             max_memory,
             num_threads,
             mpi,
+            gpus,
+            affinities,
+            log,
         )
         manifest, ledger = self._open()
         with Bar(self.verbosity, manifest.num_batches, ledger) as bar:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cropfit.disk.ledger import Ledger
@@ -129,6 +131,18 @@ class Tended:
 
         return errors(*self._open())
 
+    def log(self, batch: int) -> str:
+        """What the function printed in a batch that was grown with ``log=True``, so far.
+
+        Raises
+        ------
+        NotFoundError
+            It was grown without a log, or is not begun.
+        """
+        from cropfit.work.care import read_log
+
+        return read_log(*self._open(), batch)
+
     def __str__(self) -> str:
         if not self.is_prepared():
             return f"{self.name}: not sown  ({self._root})"
@@ -139,6 +153,34 @@ class Tended:
 
     def __repr__(self) -> str:
         return f"<Crop {self}>"
+
+    def _repr_html_(self) -> str:
+        from cropfit.views.glance import Looker
+        from cropfit.views.page import to_html
+
+        if self.is_prepared():
+            with suppress(CropError, OSError):
+                return to_html(Looker(self._root).look())
+        return f"<pre>{escape(str(self))}</pre>"
+
+    def watch(self, *, interval: float = 1.0, wait: bool = False) -> Any:
+        """Show how the crop grows, until it is finished or reaped.
+
+        In a notebook a widget that refreshes itself while you go on, if ipywidgets is
+        installed; otherwise the cell refreshes and Ctrl-C (or "interrupt") ends it.
+        Outside of notebooks each change is printed; 'cropfit watch' is nicer there.
+
+        Parameters
+        ----------
+        interval : float
+            Seconds between two looks.
+        wait : bool
+            Stay until the end even where a widget could go on by itself.
+        """
+        from cropfit.views.notebook import watch
+
+        self._manifest()  # raises for a crop that is not sown
+        return watch(self._root, interval, wait)
 
     # -- care ----------------------------------------------------------------------
 

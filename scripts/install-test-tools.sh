@@ -5,6 +5,7 @@ wanted=""
 command -v strace >/dev/null 2>&1 || wanted="$wanted strace"
 command -v unshare >/dev/null 2>&1 || wanted="$wanted util-linux"
 command -v faketime >/dev/null 2>&1 || wanted="$wanted faketime"
+command -v chromium >/dev/null 2>&1 || wanted="$wanted chromium"
 [ -n "$wanted" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "install-test-tools: not root, or no apt-get: tests that need$wanted will be skipped" >&2

@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import grow, look, mend, reap
+from cropfit.cli import grow, look, mend, reap, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -28,11 +28,14 @@ def main() -> None:
 
 for _command in (
     look.status,
+    watch.watch,
+    serve.serve,
     grow.rehearse,
     grow.grow,
     reap.reap,
     look.errors,
     look.missing,
+    look.log,
     look.repro,
     mend.retry,
     mend.ignore,

@@ -70,6 +70,9 @@ if TYPE_CHECKING:
     callback=read_size,
     help="What a case may hold, as 2G; implies --fresh.",
 )
+@click.option("--gpus", metavar="LIST", help="A GPU for each worker: 0,0,1,1 lets two share each.")
+@click.option("--affinities", metavar="LIST", help="Cores for each worker: 0-3,4-7.")
+@click.option("--log", is_flag=True, help="Keep what the function prints; 'cropfit log' shows it.")
 @json_option
 def grow(
     words: tuple[str, ...],

@@ -45,7 +45,7 @@ def status(
     from cropfit.crop import Crop
 
     told, broken = [], []
-    for folder in _meant(words, os.path.abspath(parent_dir or "."), everything):
+    for folder in meant(words, os.path.abspath(parent_dir or "."), everything):
         try:
             told.append(Crop.load(folder, verbosity=0).status())
         except (CropError, OSError) as error:
@@ -59,8 +59,16 @@ def status(
     leave(TROUBLE if broken else 0)
 
 
-def _meant(words: tuple[str, ...], here: str, everything: bool) -> list[str]:
-    """Folders of the crops to show."""
+def meant(
+    words: tuple[str, ...], here: str, everything: bool, *, missing_ok: bool = False
+) -> list[str]:
+    """Folders of the crops to show.
+
+    Raises
+    ------
+    NotFoundError
+        There is none, and that is not what was to be expected (`missing_ok`).
+    """
     found: list[str] = []
     for word in words or ("",):
         place = os.path.join(here, word)
@@ -72,7 +80,7 @@ def _meant(words: tuple[str, ...], here: str, everything: bool) -> list[str]:
             found.append(place)
         else:
             found += [folder for _, folder in sorted(crops_in(place).items())]
-    if not found:
+    if not found and not missing_ok:
         where = " or below" if everything else ""
         raise NotFoundError(f"There is no crop in {here}{where}.")
     return list(dict.fromkeys(map(os.path.abspath, found)))
@@ -124,6 +132,22 @@ def missing(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> No
         say_json({"location": crop.location, "missing": numbers})
     else:
         click.echo(write_batches(numbers))
+
+
+@command({0: "printed", 2: "there is no such batch, or it was grown without a log"})
+@crop_words("[NAME] BATCH")
+@json_option
+def log(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> None:
+    """Print what the function printed in a batch that 'cropfit grow --log' grew, or grows."""
+    folder, rest = find(words, parent_dir)
+    numbers = read_batches(rest) or []
+    if len(numbers) != 1:
+        raise click.UsageError("name one batch")
+    text = open_crop(folder).log(numbers[0])
+    if as_json:
+        say_json({"location": folder, "batch": numbers[0], "log": text})
+    else:
+        click.echo(text, nl=False)
 
 
 @command({0: "written", 2: "there is no such case, or the function cannot be read"})

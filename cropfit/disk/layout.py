@@ -28,6 +28,7 @@ FUNCTION = "function.pkl"
 STOP = "stop"
 RESULTS = "results."
 ERRORS = "errors.jsonl"
+LOG = "log.txt"
 DEATH = "death."
 CHECKPOINT = "checkpoint"
 

@@ -72,15 +72,36 @@ def clock(folder: str) -> float:
         os.close(handle)
 
 
-def discard(folder: str, owner: str) -> None:
+def discard(folder: str, owner: str, *, behind: bool = False) -> None:
     """Delete `folder` and all in it; it is out of sight with the first call.
 
     The rename aside is what counts. A kill after it leaves a ``.trash`` folder
-    that `sweep` removes later.
+    that the next sowing beside it removes.
+
+    Parameters
+    ----------
+    folder : str
+        What to delete.
+    owner : str
+        Who does.
+    behind : bool
+        Let a process of its own remove the files, and do not wait for it.
     """
     aside = f"{folder}.{owner}{TRASH}"
     os.rename(folder, aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    if not (behind and _remove_behind(aside)):
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_behind(folder: str) -> bool:
+    """Start to remove a folder by a process that outlives this one; whether that was possible."""
+    import subprocess
+
+    command = ["/bin/sh", "-c", 'rm -rf -- "$0" </dev/null >/dev/null 2>&1 &', folder]
+    try:
+        return subprocess.run(command, start_new_session=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 def leftovers(parent: str) -> Iterator[tuple[str, str]]:

@@ -290,8 +290,10 @@ def employ_pool(
     DesignError
         The terms are for processes of our own, or `executor` is no pool.
     """
-    if terms.fresh or terms.wait or terms.mpi:
-        raise DesignError("fresh=, wait= and mpi= are not for an executor's workers.")
+    if terms.fresh or terms.wait or terms.mpi or terms.log or terms.gpus or terms.affinities:
+        raise DesignError(
+            "fresh=, wait=, mpi=, log=, gpus= and affinities= are not for an executor's workers."
+        )
     return Employer(
         manifest,
         ledger,

@@ -174,7 +174,7 @@ def _ray(size: int | None) -> Iterator[Any]:
 
     if not ray.is_initialized():
         ray.init(num_cpus=size, include_dashboard=False, log_to_driver=False)
-    pool = RayPool(size)
+    pool: Any = RayPool(size)
     try:
         yield pool
     finally:

@@ -22,7 +22,7 @@ from cropfit.disk import frames
 from cropfit.disk.codec import decode_results, encode_results
 from cropfit.disk.compact import merge_frames
 from cropfit.disk.expect import Expected
-from cropfit.disk.layout import CHECKPOINT, DEATH, ERRORS, RESULTS
+from cropfit.disk.layout import CHECKPOINT, DEATH, ERRORS, LOG, RESULTS
 from cropfit.disk.publish import write_whole
 from cropfit.disk.records import RecordFile
 from cropfit.errors import ResultError
@@ -237,7 +237,7 @@ class Book:
             if name == CHECKPOINT:
                 if not self.failed:
                     shutil.rmtree(path, ignore_errors=True)
-            elif name != ERRORS or not self.failed:
+            elif name != LOG and (name != ERRORS or not self.failed):
                 with contextlib.suppress(OSError):
                     os.unlink(path)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from cropfit.batching import batch_numbers
 from cropfit.disk import publish
+from cropfit.disk.layout import LOG
 from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
@@ -22,6 +23,7 @@ from cropfit.work.results import find_damage, footer_of, read_partial
 from cropfit.work.sow import sweep
 
 SAMPLE = 20  # grown batches whose duration is read for the rate
+MANY = 5000  # batches from which on the files of a crop are removed behind the user's back
 BAR = 40
 
 
@@ -90,7 +92,7 @@ class Status:
             f"[{self.bar()}] {100 * self.grown // max(self.num_batches, 1)} %   {told}",
         ]
         if self.workers:
-            eta = "" if self.eta is None else f", about {_span(self.eta)} left"
+            eta = "" if self.eta is None else f", about {span(self.eta)} left"
             lines.append(f"{len(self.workers)} workers{eta}")
         if self.dead:
             lines.append(
@@ -105,7 +107,8 @@ class Status:
         return "\n".join(lines)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A duration in words, to one unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
@@ -270,6 +273,20 @@ def stop(manifest: Manifest) -> None:
         os.utime(manifest.layout.stop)
 
 
+def read_log(manifest: Manifest, ledger: Ledger, batch: int) -> str:
+    """What the function printed in a batch, in all attempts."""
+    manifest.sowing_of(batch)
+    claims = {claim.batch: claim.path for claim in ledger.claims()}
+    folder = claims.get(batch) or manifest.layout.batch(ledger.where(batch) or "sown", batch)
+    try:
+        with open(f"{folder}/{LOG}", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"{folder} has no log. Grow with log=True, or 'cropfit grow {manifest.name} --log'."
+        ) from None
+
+
 def delete(manifest: Manifest, ledger: Ledger, force: bool) -> None:
     """Remove the crop's folder with all that is in it.
 
@@ -285,4 +302,10 @@ def delete(manifest: Manifest, ledger: Ledger, force: bool) -> None:
             f"{busy[0].claim.owner}). Stop them with 'cropfit stop {manifest.name}', or "
             "delete with force=True."
         )
-    publish.discard(manifest.layout.root, str(ledger.owner))
+    remove(manifest, ledger)
+
+
+def remove(manifest: Manifest, ledger: Ledger) -> None:
+    """Delete the crop's folder; nobody waits for the files of a large one to go."""
+    behind = manifest.num_batches > MANY
+    publish.discard(manifest.layout.root, str(ledger.owner), behind=behind)

@@ -21,6 +21,8 @@ def main() -> None:
     order: dict[str, Any] = json.loads(sys.argv[1])
     pipe = int(sys.argv[2])
     os.set_inheritable(pipe, False)
+    if order["cores"]:
+        os.sched_setaffinity(0, order["cores"])
     sys.argv[1:] = []
 
     def say(told: dict[str, Any]) -> None:
@@ -51,6 +53,7 @@ def _work(order: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> GrowR
         progress=lambda batch, state: say(
             {"batch": (batch, state), "fails": len(worker.report.failures)}
         ),
+        log=order["log"],
     )
     if order["batches"] is None:
         return worker.grow_left(wait=order["wait"])

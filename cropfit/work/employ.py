@@ -18,9 +18,11 @@ from cropfit.work.failures import tell
 from cropfit.work.grow import Worker
 from cropfit.work.limits import Duration, find_deadline, mpi_size, seconds
 from cropfit.work.report import GrowReport
+from cropfit.work.slots import Affinities, Gpus, make_slots
 
 if TYPE_CHECKING:
     from cropfit.work.mpi import Ranks
+    from cropfit.work.supervise import Order
 
 Progress = Callable[[int, str], None]
 OnError = Literal["record", "raise"]
@@ -44,6 +46,15 @@ class Terms:
     max_memory: int | None = None
     num_threads: int | None = None
     mpi: bool | None = None
+    gpus: Gpus | None = None
+    affinities: Affinities | None = None
+    log: bool = False
+
+    @property
+    def apart(self) -> bool:
+        """Whether the work is for new processes, not for this one."""
+        places = self.gpus is not None or self.affinities is not None
+        return self.fresh or self.log or places or self.num_workers is not None
 
     def wanted(self, manifest: Manifest) -> list[int] | None:
         """Numbers of the batches; None for whatever is left.
@@ -94,8 +105,20 @@ def employ(
         raise DesignError("timeout= and max_memory= need fresh=True: a process a batch.")
     batches = terms.wanted(manifest)
     end = find_deadline(terms.walltime, terms.deadline)
-    if terms.fresh or terms.num_workers is not None:
-        return _supervise(manifest, ledger, terms, policy, batches, end, progress)
+    if terms.apart:
+        from cropfit.work.supervise import Order
+
+        finite = None if math.isinf(end) else end
+        order = Order(
+            manifest.layout.root,
+            batches,
+            asdict(policy),
+            finite,
+            terms.steal,
+            terms.wait,
+            log=terms.log,
+        )
+        return _supervise(manifest, ledger, terms, order, progress)
     ranks = _ranks(manifest, terms.mpi)
     if ranks and ranks.rank:
         ranks.follow(manifest)
@@ -114,22 +137,14 @@ def employ(
 
 
 def _supervise(
-    manifest: Manifest,
-    ledger: Ledger,
-    terms: Terms,
-    policy: Policy,
-    batches: list[int] | None,
-    end: float,
-    progress: Progress,
+    manifest: Manifest, ledger: Ledger, terms: Terms, order: Order, progress: Progress
 ) -> GrowReport:
-    from cropfit.work.supervise import Order, Supervisor
+    from cropfit.work.supervise import Supervisor
 
-    finite = None if math.isinf(end) else end
-    order = Order(manifest.layout.root, batches, asdict(policy), finite, terms.steal, terms.wait)
     return Supervisor(
         manifest,
         ledger,
-        terms.num_workers or 1,
+        make_slots(terms.num_workers, terms.gpus, terms.affinities),
         order,
         fresh=terms.fresh,
         timeout=None if terms.timeout is None else seconds(terms.timeout),

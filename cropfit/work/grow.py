@@ -30,6 +30,7 @@ from cropfit.work import context
 from cropfit.work.batch import BatchRun, Leave, LostClaim, Policy
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import job_id
+from cropfit.work.logs import logged
 from cropfit.work.report import GrowReport
 from cropfit.work.results import footer_of
 
@@ -78,6 +79,8 @@ class Worker:
     stop_sign : str
         Name of a file in the crop's folder that asks this worker to leave, as the
         one that `Crop.stop` puts up asks all.
+    log : bool
+        Keep what the function prints in each batch's folder.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class Worker:
         spread: Callable[[Call, context.Case], Call] | None = None,
         turn: float = math.inf,
         stop_sign: str = STOP,
+        log: bool = False,
     ) -> None:
         self.manifest = read_manifest(root)
         self.owner = Owner.here()
@@ -109,6 +113,7 @@ class Worker:
         self._function_file = self._look_at_function()
         self._spread = spread
         self._turn = turn
+        self._log = log
         self._stop_signs = {STOP, stop_sign}
         self._work: Call | None = None
         self._expected: Expected = {}
@@ -230,7 +235,8 @@ class Worker:
             self._heart.watch(claim.path)
             self._may_start(0.0)
             run = self._prepare(claim)
-            whole = run.run()
+            with logged(claim.path) if self._log else contextlib.nullcontext():
+                whole = run.run()
             arrived = self.ledger.finish(claim) if whole else self.ledger.fail(claim)
         except LostClaim:
             self._note_loss(claim)

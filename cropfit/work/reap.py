@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cropfit._version import __version__
-from cropfit.disk import publish
 from cropfit.disk.functions import read_constants
 from cropfit.disk.layout import STATES
 from cropfit.disk.ledger import Ledger
@@ -34,7 +33,7 @@ from cropfit.errors import (
 )
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
-from cropfit.work.care import alive, check_bad
+from cropfit.work.care import alive, check_bad, remove
 from cropfit.work.request import hash_of
 from cropfit.work.results import read_batch, read_partial, record_files
 from cropfit.work.stream import stream
@@ -131,7 +130,7 @@ class Reaper:
                 "so it is not deleted. Reap again."
             )
         try:
-            publish.discard(self.manifest.layout.root, str(self.ledger.owner))
+            remove(self.manifest, self.ledger)
         except FileNotFoundError:
             raise
         except OSError as error:

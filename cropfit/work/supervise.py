@@ -36,6 +36,7 @@ from cropfit.work.failures import died
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import cap_threads
 from cropfit.work.report import GrowReport
+from cropfit.work.slots import Slot
 
 POLL = 0.2  # seconds between two looks at the limits of a case
 PORTIONS = 4  # in which named batches are dealt to each worker, so that none idles for long
@@ -59,6 +60,8 @@ class Order:
         Seconds since the epoch.
     steal, wait, tell_cases : bool
         As of `Worker.grow_these`, `Worker.grow_left`; whether to tell each case.
+    log : bool
+        Write what the function prints into ``log.txt`` of each batch.
     """
 
     root: str
@@ -68,6 +71,7 @@ class Order:
     steal: bool = False
     wait: bool = False
     tell_cases: bool = False
+    log: bool = False
 
 
 @dataclass
@@ -77,6 +81,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     pipe: int
     batches: list[int] | None
+    slot: Slot
     rest: bytearray = field(default_factory=bytearray)
     batch: int | None = None
     offset: int | None = None
@@ -99,8 +104,8 @@ class Supervisor:
     ----------
     manifest, ledger
         The crop, and an owner for cleaning up.
-    num_workers : int
-        How many processes at a time.
+    slots : list of Slot
+        A place for each process that is to work at a time.
     order : Order
         What each of them does.
     fresh : bool
@@ -120,7 +125,7 @@ class Supervisor:
         self,
         manifest: Manifest,
         ledger: Ledger,
-        num_workers: int,
+        slots: list[Slot],
         order: Order,
         *,
         fresh: bool = False,
@@ -137,15 +142,11 @@ class Supervisor:
         self.max_memory = max_memory
         self.report = GrowReport()
         self._progress = progress or (lambda batch, state: None)
-        self._free = num_workers
+        self._free = slots[::-1]
         self._children: list[_Child] = []
+        self._num_workers = num_workers = len(slots)
         self._todo = self._portions(num_workers)
-        self._environment: dict[str, str] = {}
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        self._num_workers = num_workers
-        cap_threads(max(1, cores // num_workers), self._environment)
-        self._environment.update(os.environ)
-        cap_threads(num_threads, self._environment)
+        self._num_threads = num_threads
         self._deaths = 0
         self._in_vain = 0  # deaths since any worker was heard of or held a batch
         self._leaving = ""
@@ -191,19 +192,30 @@ class Supervisor:
     def _start(self, batches: list[int] | None) -> None:
         read, write = os.pipe()
         told = {**self.order.__dict__, "batches": batches, "tell_cases": self.fresh}
+        slot = self._free.pop()
+        told["cores"] = slot.cores
         command = [sys.executable, "-c", "from cropfit.work.child import main; main()"]
         try:
             process = subprocess.Popen(
                 [*command, json.dumps(told), str(write)],
                 pass_fds=(write,),
-                env=self._environment,
+                env=self._environment(slot),
                 stdin=subprocess.DEVNULL,
             )
         finally:
             os.close(write)
         os.set_blocking(read, False)
-        self._children.append(_Child(process, read, batches))
-        self._free -= 1
+        self._children.append(_Child(process, read, batches, slot))
+
+    def _environment(self, slot: Slot) -> dict[str, str]:
+        """What a worker reads when it starts: thread caps and its GPU."""
+        there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        environment: dict[str, str] = {}
+        share = len(slot.cores) if slot.cores else there // self._num_workers
+        cap_threads(max(1, share), environment)
+        environment.update(os.environ)
+        cap_threads(self._num_threads, environment)
+        return {**environment, **slot.environment()}
 
     # -- listening -----------------------------------------------------------------
 
@@ -275,7 +287,7 @@ class Supervisor:
             self._hear(child)
             os.close(child.pipe)
             self._children.remove(child)
-            self._free += 1
+            self._free.append(child.slot)
             if child.report is None:
                 self._after_death(child)
             else:

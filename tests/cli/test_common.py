@@ -17,6 +17,7 @@ KEYS = {
     "grow": REPORT,
     "rehearse": REPORT,
     "errors": {"location", "errors"},
+    "log": {"location", "batch", "log"},
     "missing": {"location", "missing"},
     "retry": {"moved"},
     "ignore": {"moved"},
@@ -67,7 +68,7 @@ def test_a_crop_is_found_through_a_link(plain):
     assert cropfit("status", "link").exit_code == 0
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "doctor"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("doctor", "serve")])
 def test_a_crop_that_does_not_exist_is_a_message_and_exit_code_2(here, command):
     words = ["nowhere", "1", "0"] if command == "repro" else ["nowhere"]
     done = cropfit(command, *words)
@@ -83,14 +84,20 @@ def test_the_help_of_each_command_tells_its_exit_codes(command):
     assert {"0", "2"} <= {line.split()[0] for line in codes}
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "delete"])
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name in KEYS])
 def test_json_is_all_that_is_printed_and_its_keys_are_stable(plain, command):
     if command == "reap":
         cropfit("grow")
-    words = ["grid", "1", "0"] if command == "repro" else ["grid"]
+    if command == "log":
+        cropfit("grow", "grid", "1", "--log")
+    words = ["grid", *{"repro": ["1", "0"], "log": ["1"]}.get(command, [])]
     code, out, err = shell(command, *words, "--json")
     assert (code, err) == (0, "")
     assert set(json.loads(out)) == KEYS[command]
+
+
+def test_commands_without_json_are_those_that_have_no_data_to_print():
+    assert set(COMMANDS) - set(KEYS) == {"delete", "serve", "watch"}
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(plain):

@@ -310,6 +310,22 @@ def test_delete_is_refused_while_workers_live(here: Path) -> None:
     assert tree(here) == ["gate", "gate/arrived", "gate/go"]
 
 
+def test_files_of_a_large_crop_go_even_if_the_process_that_deleted_it_is_killed(here: Path) -> None:
+    crop = sown(cases=6000, num_batches=6000)
+    killed = start(
+        "import os, sys, cropfit; cropfit.Crop.load(sys.argv[1], verbosity=0).delete(); "
+        "print(os.path.exists(sys.argv[1]), flush=True); os.kill(os.getpid(), 9)",
+        crop.location,
+    )
+    told, _ = killed.communicate(timeout=60)
+    assert (told, killed.returncode) == ("False\n", -9)
+
+    end = time.monotonic() + 120
+    while os.listdir(here) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert tree(here) == []
+
+
 def test_replace_is_refused_while_workers_live(here: Path) -> None:
     gate = Gate(here / "gate")
 

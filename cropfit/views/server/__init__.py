@@ -1,0 +1,1 @@
+"""Crops in a browser: a small server on this machine, and one page without a build step."""
