@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cropfit.disk.netcdf import load_dataset, open_dataset
     from cropfit.errors import (
         CaseError,
+        ConflictError,
         CropError,
         DamagedError,
         DesignError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         ResultError,
     )
     from cropfit.farming.cultivate import cultivate, sow
+    from cropfit.farming.harvester import Harvester
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
     from cropfit.farming.runners import (
@@ -59,6 +61,7 @@ _WHERE = {
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
+    "Harvester": "cropfit.farming.harvester",
     "Runner": "cropfit.farming.runner",
     "cultivate": "cropfit.farming.cultivate",
     "sow": "cropfit.farming.cultivate",
@@ -79,6 +82,7 @@ _WHERE = {
     **dict.fromkeys(
         (
             "CaseError",
+            "ConflictError",
             "CropError",
             "DamagedError",
             "DesignError",
@@ -97,6 +101,7 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "ConflictError",
     "Crop",
     "CropError",
     "DamagedError",
@@ -105,6 +110,7 @@ __all__ = [
     "ForeignFileError",
     "FunctionError",
     "GrowReport",
+    "Harvester",
     "MissingDependencyError",
     "NotFoundError",
     "NotReadyError",

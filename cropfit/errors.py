@@ -19,6 +19,7 @@ from __future__ import annotations
 
 __all__ = [
     "CaseError",
+    "ConflictError",
     "CropError",
     "DamagedError",
     "DesignError",
@@ -66,6 +67,10 @@ class ForeignFileError(CropError):
 
 class ResultError(CropError, ValueError):
     """What the function returned does not fit what was declared."""
+
+
+class ConflictError(CropError, ValueError):
+    """What is added and what is there have other values in the same place."""
 
 
 class CaseError(CropError):
