@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cropfit.disk.netcdf import load_dataset, open_dataset
     from cropfit.errors import (
         CaseError,
+        ConflictError,
         CropError,
         DamagedError,
         DesignError,
@@ -34,8 +35,18 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.cultivate import cultivate, sow
+    from cropfit.farming.harvester import Harvester
     from cropfit.farming.label import label
     from cropfit.farming.runner import Runner
+    from cropfit.farming.runners import (
+        case_runner,
+        case_runner_to_df,
+        case_runner_to_ds,
+        combo_runner,
+        combo_runner_to_df,
+        combo_runner_to_ds,
+    )
     from cropfit.farming.sampler import Sampler
     from cropfit.fitting.fit import fit
     from cropfit.fitting.model import Model
@@ -63,7 +74,10 @@ _WHERE = {
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
+    "Harvester": "cropfit.farming.harvester",
     "Runner": "cropfit.farming.runner",
+    "cultivate": "cropfit.farming.cultivate",
+    "sow": "cropfit.farming.cultivate",
     "Sampler": "cropfit.farming.sampler",
     "label": "cropfit.farming.label",
     "Status": "cropfit.work.care",
@@ -84,7 +98,19 @@ _WHERE = {
     ),
     **dict.fromkeys(
         (
+            "case_runner",
+            "case_runner_to_df",
+            "case_runner_to_ds",
+            "combo_runner",
+            "combo_runner_to_df",
+            "combo_runner_to_ds",
+        ),
+        "cropfit.farming.runners",
+    ),
+    **dict.fromkeys(
+        (
             "CaseError",
+            "ConflictError",
             "CropError",
             "DamagedError",
             "DesignError",
@@ -105,6 +131,7 @@ __all__ = [
     "Case",
     "CaseError",
     "Conditional",
+    "ConflictError",
     "Crop",
     "CropError",
     "DamagedError",
@@ -116,6 +143,7 @@ __all__ = [
     "ForeignFileError",
     "FunctionError",
     "GrowReport",
+    "Harvester",
     "LikelihoodError",
     "LogNormal",
     "LogUniform",
@@ -130,6 +158,13 @@ __all__ = [
     "Status",
     "Uniform",
     "__version__",
+    "case_runner",
+    "case_runner_to_df",
+    "case_runner_to_ds",
+    "combo_runner",
+    "combo_runner_to_df",
+    "combo_runner_to_ds",
+    "cultivate",
     "current_case",
     "fit",
     "grow",
@@ -137,6 +172,7 @@ __all__ = [
     "load_crops",
     "load_dataset",
     "open_dataset",
+    "sow",
 ]
 
 

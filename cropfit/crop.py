@@ -206,7 +206,7 @@ class Crop(Tended):
         """
         from cropfit.grid import build_grid
 
-        options = {
+        options: dict[str, Any] = {
             "constants": constants,
             "resources": resources,
             "shuffle": shuffle,
@@ -216,7 +216,7 @@ class Crop(Tended):
             "batchsize": batchsize,
             "num_batches": num_batches,
         }
-        self._sow(build_grid(combos, cases), exists, options)
+        self.sow_grid(build_grid(combos, cases), exists=exists, **options)
 
     def sow_cases(self, fn_args: Any, cases: Any, combos: Any = None, **options: Any) -> None:
         """Put explicit cases on disk as batches to be grown.
@@ -234,8 +234,7 @@ class Crop(Tended):
         """
         from cropfit.grid import build_grid
 
-        exists = options.pop("exists", "keep")
-        self._sow(build_grid(combos or {}, cases, fn_args), exists, options)
+        self.sow_grid(build_grid(combos or {}, cases, fn_args), **options)
 
     def sow_samples(
         self,
@@ -246,38 +245,23 @@ class Crop(Tended):
         seed: int | None = None,
         **options: Any,
     ) -> None:
-        """Put `n` random samples on disk as batches to be grown: of a Sampler's crop.
-
-        `combos`, `method` and `seed` are as of `Sampler.sample_combos`, the others as of
-        `sow_combos`. A crop that stands keeps its seed by default.
-        """
+        """Sow `n` random samples, drawn as by `Sampler.sample_combos`."""
         from cropfit.farming.farmer import draw_for
 
-        if seed is None and self.is_prepared():
+        if seed is None and self.is_prepared():  # the same again: it keeps its seed
             seed = int(self._manifest().data["seed"])
         drawn = draw_for(self.farmer, n, combos, method, seed)
-        exists = options.pop("exists", "keep")
-        self._sow(drawn.grid, exists, {**options, "seed": drawn.seed}, drawn.told)
+        self.sow_grid(drawn.grid, told=drawn.told, **{**options, "seed": drawn.seed})
 
-    def _sow(self, grid: Grid, exists: Exists, options: dict[str, Any], drawn: Any = None) -> None:
-        from cropfit.outputs import Outputs
-        from cropfit.work.request import Request
+    def sow_grid(
+        self, grid: Grid, *, exists: Exists = "keep", told: Mapping[str, Any] = {}, **options: Any
+    ) -> None:
+        """Sow what was read already, as `sow_combos` does; `told` joins the farmer's record."""
+        from cropfit.farming.sowing import request_of
         from cropfit.work.sow import sow
 
-        if self.fn is None:
-            raise DesignError(f"The crop {self.name!r} has no function to sow: give Crop(fn=...).")
-        if options.get("batchsize") is None and options.get("num_batches") is None:
-            options.update(batchsize=self.batchsize, num_batches=self.num_batches)
-        if options.get("shuffle") is None:
-            options["shuffle"] = self.shuffle
-        for name in ("constants", "resources"):
-            options[name] = {**getattr(self, name), **(options.get(name) or {})}
-        if self._farmer is not None:
-            from cropfit.farming.farmer import sown_by
-
-            options |= sown_by(self._farmer, self._root, grid.names, options, drawn)
-        request = Request(self.fn, grid, Outputs.parse(**self._declared), **options)
-        self._say(
+        request = request_of(self, grid, self._declared, self._farmer, options, told)
+        self.say(
             sow(self._root, request, exists=exists, lease=self.lease, max_deaths=self.max_deaths)
         )
 
@@ -393,7 +377,7 @@ class Crop(Tended):
                 from cropfit.engines.executors import employ_pool
 
                 report = employ_pool(manifest, ledger, terms, executor, bar)
-        return GrowReport() if report is None else conclude(report, self._root, self._say)
+        return GrowReport() if report is None else conclude(report, self._root, self.say)
 
     def grow_missing(self, **options: Any) -> GrowReport:
         """Grow whatever is not grown, failed batches included; options as of `grow`."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 __all__ = [
     "CaseError",
+    "ConflictError",
     "CropError",
     "DamagedError",
     "DesignError",
@@ -72,6 +73,10 @@ class ResultError(CropError, ValueError):
 
 class LikelihoodError(CropError, ValueError):
     """A likelihood raised, or gave something else than a number below infinity."""
+
+
+class ConflictError(CropError, ValueError):
+    """What is added and what is there have other values in the same place."""
 
 
 class CaseError(CropError):

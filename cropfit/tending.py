@@ -17,6 +17,7 @@ from cropfit.progress import Bar
 if TYPE_CHECKING:
     from cropfit.work.care import Status
     from cropfit.work.failures import Failures
+    from cropfit.work.request import Request
     from cropfit.work.target import Layout
 
 Batches = int | Iterable[int] | None
@@ -67,9 +68,22 @@ class Tended:
     def _open(self) -> tuple[Manifest, Ledger]:
         return open_crop(self._root)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line, unless `verbosity` is 0."""
         if self.verbosity:
             print(text)
+
+    def request_key(self) -> str | None:
+        """Which request `cropfit.sow` or `cropfit.cultivate` sowed it for."""
+        record = self._manifest().data.get("farmer") or {}
+        key: str | None = record.get("request")
+        return key
+
+    def renew(self, request: Request) -> None:
+        """Let what is not grown yet be grown with the function as it is now."""
+        from cropfit.work.resow import renew
+
+        self.say(renew(self._manifest(), request))
 
     # -- state ---------------------------------------------------------------------
 
@@ -342,7 +356,7 @@ class Tended:
         result = reaper.reap()
         if saved := reaper.saved or wanted.keeper:
             gone = f" The crop {self._root} is deleted." if wanted.deletes else ""
-            self._say(f"{'Saved' if reaper.saved else 'Added'} and verified: {saved}.{gone}")
+            self.say(f"{'Saved' if reaper.saved else 'Added'} and verified: {saved}.{gone}")
         return result
 
     def peek(self, **options: Any) -> Any:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cropfit.disk.arrange import Failure, Group, arrange
 from cropfit.disk.columns import Column, Spec, decode_column, encode_column
+from cropfit.disk.expect import Expected, misfits
 from cropfit.disk.frames import Part
 from cropfit.disk.schema import Schema, read_schema
 from cropfit.errors import DamagedError, ResultError
@@ -66,6 +67,7 @@ def encode_results(
     seconds: Sequence[float],
     results: Sequence[Any],
     names: tuple[str, ...] | None,
+    expected: Expected | None = None,
 ) -> tuple[list[list[Part]], list[tuple[int, ResultError]]]:
     """Turn the results of some cases into payloads of frames.
 
@@ -79,6 +81,8 @@ def encode_results(
         What the function returned.
     names : tuple of str or None
         The outputs that were declared.
+    expected : mapping, optional
+        Their inner dimensions, as far as they were.
 
     Returns
     -------
@@ -97,7 +101,9 @@ def encode_results(
     if not len(offsets) == len(seconds) == len(results):
         raise ValueError("offsets, seconds and results differ in length")
     groups, failures = arrange(results, names)
-    payloads = [_encode_group(group, offsets, seconds, failures) for group in groups]
+    payloads = [
+        _encode_group(group, offsets, seconds, failures, expected or {}) for group in groups
+    ]
     return (
         [payload for payload in payloads if payload],
         [(int(offsets[row]), error) for row, error in failures],
@@ -130,9 +136,13 @@ def decode_results(
 
 
 def _encode_group(
-    group: Group, offsets: Sequence[int], seconds: Sequence[float], failures: list[Failure]
+    group: Group,
+    offsets: Sequence[int],
+    seconds: Sequence[float],
+    failures: list[Failure],
+    expected: Expected,
 ) -> list[Part]:
-    """Encode a group, without the rows that cannot be pickled; those are added to failures."""
+    """Encode a group, without the rows that cannot be kept; those are added to failures."""
     named = group.meta["kind"] != "value"
     by_name = group.meta["kind"] in ("names", "dict")  # outputs of which each has a name
     encoded = [
@@ -140,10 +150,12 @@ def _encode_group(
         for name, values in group.columns.items()
     ]
     bad = {row: error for column in encoded for row, error in column.failures.items()}
+    if expected and by_name:
+        bad = {**misfits(expected, group.columns, encoded), **bad}
     if bad:
         failures.extend((group.rows[row], error) for row, error in sorted(bad.items()))
         rest = group.without(set(bad))
-        return _encode_group(rest, offsets, seconds, failures) if rest.rows else []
+        return _encode_group(rest, offsets, seconds, failures, expected) if rest.rows else []
     if len(group.rows) < len(offsets):
         offsets = [offsets[row] for row in group.rows]
         seconds = [seconds[row] for row in group.rows]

@@ -158,7 +158,7 @@ def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
 
     options: dict[str, Any] = {"engine": "netcdf4"}
     if os.fspath(path).endswith(".zarr"):
-        options = {"engine": "zarr", "consolidated": False}
+        options = {"engine": "zarr"}
     plain = xr.open_dataset(path, decode_cf=False, **options)
     if FORMAT not in plain.attrs:
         plain.close()

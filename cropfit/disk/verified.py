@@ -42,10 +42,7 @@ def save_bytes(
     """
     with replacing(path, overwrite=overwrite) as draft:
         try:
-            with open(draft, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(draft, data)
         except OSError as error:
             error.filename = error.filename or path
             raise
@@ -54,6 +51,17 @@ def save_bytes(
         if found != data:
             raise DamagedError(f"{draft}: what was read back is not what was written.")
         check(found)
+
+
+def _write(draft: str, data: bytes) -> None:
+    handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def save_pickle(value: Any, path: str, *, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,10 @@ def save_zarr(ds: xr.Dataset, path: str, *, overwrite: bool = False) -> None:
     _need_zarr()
     skeleton = skeleton_of(ds)
     with replacing(path, overwrite=overwrite) as draft:
-        _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=False)
+        with warnings.catch_warnings():
+            # Consolidated, so that an append can be committed by replacing one file.
+            warnings.filterwarnings("ignore", message="Consolidated metadata")
+            _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=True)
         _sync_tree(draft)
         _verify(ds, draft, skeleton)
 

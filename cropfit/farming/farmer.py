@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DATA",
     "DRAWN",
+    "REQUEST",
     "Farmer",
     "draw_for",
     "equip",
@@ -45,6 +46,7 @@ __all__ = [
 
 DATA = "data_name"  # the entry of a record that names a file
 DRAWN = "drawn"  # the entry that tells how samples were drawn
+REQUEST = "request"  # the entry that tells for which request `sow` sowed
 _KINDS = {
     "harvester": ("cropfit.farming.harvester", "Harvester"),
     "sampler": ("cropfit.farming.sampler", "Sampler"),
@@ -123,15 +125,14 @@ def sown_by(
     root: str,
     varied: Collection[str],
     options: Mapping[str, Any],
-    drawn: Mapping[str, Any] | None = None,
+    told: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What a sowing by `farmer` differs in: constants give way to what varies; who sowed it."""
     own: dict[str, Any] = {}
     for what in ("constants", "resources"):
         own[what] = {name: value for name, value in options[what].items() if name not in varied}
         varied = {*varied, *own[what]}
-    record = record_of(farmer, os.path.dirname(root))
-    return {**own, "farmer": {**record, DRAWN: dict(drawn)} if drawn else record}
+    return {**own, "farmer": {**record_of(farmer, os.path.dirname(root)), **told}}
 
 
 def record_of(farmer: Farmer, parent: str) -> dict[str, Any]:
@@ -221,7 +222,7 @@ def farmer_of(manifest: Manifest) -> Any:
     record = manifest.data.get("farmer")
     if record is None:
         return None
-    options = {key: value for key, value in record.items() if key not in ("kind", DRAWN)}
+    options = {key: value for key, value in record.items() if key not in ("kind", DRAWN, REQUEST)}
     if options.get(DATA):
         options[DATA] = find_data(options[DATA], os.path.dirname(manifest.layout.root))
     runner = _runner(manifest)

@@ -23,7 +23,7 @@ from cropfit.work.request import Request
 if TYPE_CHECKING:
     import xarray as xr
 
-    from cropfit.crop import Crop
+    import cropfit.crop as crops
     from cropfit.grid import Grid
 
 __all__ = ["Runner"]
@@ -223,11 +223,17 @@ class Runner(Wrapped):
 
     # -- crops ---------------------------------------------------------------------
 
-    def Crop(self, name: str | None = None, **options: Any) -> Crop:
+    def Crop(self, name: str | None = None, **options: Any) -> crops.Crop:
         """A crop of this function; options as of `cropfit.Crop`."""
         from cropfit.crop import Crop
 
         return Crop(name=name, farmer=self, **options)
+
+    def sow(self, combos: Any = None, **options: Any) -> crops.Crop | None:
+        """The crop of a request, the same in every session; see `cropfit.farming.cultivate.sow`."""
+        from cropfit.farming.cultivate import sow
+
+        return sow(self, combos, **options)
 
     def record(self) -> dict[str, Any]:
         """What a crop's folder tells of its runner, beside the function and its outputs."""

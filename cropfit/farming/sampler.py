@@ -20,7 +20,7 @@ import numpy as np
 from cropfit.errors import DesignError, ResultError
 from cropfit.farming.compute import compute
 from cropfit.farming.draw import Method, draw
-from cropfit.farming.farmer import DATA
+from cropfit.farming.farmer import DATA, DRAWN
 from cropfit.farming.frames import to_frame
 from cropfit.farming.runner import Runner
 from cropfit.farming.tablefile import choose_engine, load_table, save_table
@@ -52,7 +52,7 @@ class Drawn:
     @property
     def told(self) -> dict[str, Any]:
         """What is recorded of the drawing."""
-        return {"n": self.grid.size, "method": self.method, "seed": self.seed}
+        return {DRAWN: {"n": self.grid.size, "method": self.method, "seed": self.seed}}
 
 
 class Sampler(Wrapped):
@@ -120,7 +120,7 @@ class Sampler(Wrapped):
     def full_df(self) -> pd.DataFrame:
         """All rows: what was read or written last, and what is not saved yet."""
         if self._full_df is None:
-            self.load_full_df()
+            self._full_df = self._read()
         return _joined(self._full_df, self._unsaved)
 
     def load_full_df(self) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
@@ -119,9 +120,16 @@ def _read(data: bytes, engine: Engine) -> pd.DataFrame:
         return table
     if engine == "parquet":
         return pd.read_parquet(file)
-    return pd.read_csv(
-        file, keep_default_na=False, na_values=[""], float_precision="round_trip", low_memory=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of pandas 3 on, "round_trip" is fading
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return pd.read_csv(
+            file,
+            keep_default_na=False,
+            na_values=[""],
+            float_precision="round_trip",
+            low_memory=False,
+        )
 
 
 def _write(table: pd.DataFrame, engine: Engine) -> bytes:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter, time
 from typing import Any
 
+from cropfit.disk.expect import Expected
 from cropfit.disk.ledger import Claim
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import DesignError
@@ -98,6 +99,8 @@ class BatchRun:
         Who grows, for the record.
     announce : callable, optional
         Told the index of each case before it begins.
+    expected : mapping, optional
+        Declared inner dimensions of the outputs; a result that lacks them is its case's failure.
 
     Attributes
     ----------
@@ -118,6 +121,7 @@ class BatchRun:
         case: Case,
         header: dict[str, Any],
         announce: Callable[[int], None] | None = None,
+        expected: Expected | None = None,
     ) -> None:
         self.claim = claim
         self.policy = policy
@@ -131,7 +135,9 @@ class BatchRun:
         self._call = call
         self._header = header
         self._readers = manifest.readers(manifest.sowing_of(claim.batch))
-        self.book = Book(claim.path, claim.owner.token, header, manifest.outputs.var_names)
+        self.book = Book(
+            claim.path, claim.owner.token, header, manifest.outputs.var_names, expected
+        )
         self._offsets: list[int] = []
         self._seconds: list[float] = []
         self._results: list[Any] = []

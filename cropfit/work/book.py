@@ -21,6 +21,7 @@ from typing import Any
 from cropfit.disk import frames
 from cropfit.disk.codec import decode_results, encode_results
 from cropfit.disk.compact import merge_frames
+from cropfit.disk.expect import Expected
 from cropfit.disk.layout import CHECKPOINT, DEATH, ERRORS, LOG, RESULTS
 from cropfit.disk.publish import write_whole
 from cropfit.disk.records import RecordFile
@@ -48,6 +49,8 @@ class Book:
         must carry to count.
     names : tuple of str or None
         Declared outputs.
+    expected : mapping, optional
+        Their declared inner dimensions, which results must have.
 
     Attributes
     ----------
@@ -64,12 +67,18 @@ class Book:
     """
 
     def __init__(
-        self, folder: str, token: str, header: Mapping[str, Any], names: tuple[str, ...] | None
+        self,
+        folder: str,
+        token: str,
+        header: Mapping[str, Any],
+        names: tuple[str, ...] | None,
+        expected: Expected | None = None,
     ) -> None:
         self.folder = folder
         self._found = os.listdir(folder)
         self.path = f"{folder}/{_new_name(f'{RESULTS}{token}', self._found)}"
         self.names = names
+        self._expected = expected
         self.done: set[int] = set()
         self.failed: dict[int, Failure] = {}
         self.attempts: dict[int, int] = {}
@@ -142,7 +151,7 @@ class Book:
         self, offsets: Sequence[int], seconds: Sequence[float], results: Sequence[Any]
     ) -> list[tuple[int, ResultError]]:
         """Write results in one go; returns those that could not be written, and why."""
-        payloads, refused = encode_results(offsets, seconds, results, self.names)
+        payloads, refused = encode_results(offsets, seconds, results, self.names, self._expected)
         for payload in payloads:
             self._file.append(frames.RESULTS, *payload)
         self._frames += len(payloads)

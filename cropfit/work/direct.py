@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from operator import itemgetter
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
 
 from cropfit._version import __version__
 from cropfit.batching import Sown
 from cropfit.disk.codec import decode_results, encode_results
+from cropfit.disk.expect import expected_of
 from cropfit.disk.functions import name_of
 from cropfit.disk.records import Records
 from cropfit.errors import CaseError
@@ -67,6 +69,7 @@ class Direct:
         self.seed = int.from_bytes(os.urandom(6), "big") if request.seed is None else request.seed
         batches = replace(request, batchsize=None, num_batches=1).plan(self.seed)
         self._sown = Sown(request.grid, batches, 0, 1)
+        self._expected = expected_of(request.outputs.with_constants(request.constants))
         self._on_error = on_error
         self._progress = progress
         self._records = Records()
@@ -112,9 +115,11 @@ class Direct:
         if not offsets:
             return
         names = self.request.outputs.var_names
-        payloads, refused = encode_results(offsets, [0.0] * len(offsets), results, names)
+        payloads, refused = encode_results(
+            offsets, [0.0] * len(offsets), results, names, self._expected
+        )
         self._records.chunks += [decode_results(b"".join(parts)) for parts in payloads]
-        for offset, error in refused:
+        for offset, error in sorted(refused, key=itemgetter(0)):
             self._settle(error, offset)
 
     def _settle(self, error: Exception, offset: int) -> None:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cropfit.disk.functions import read_work
+from cropfit.disk.expect import Expected, expected_of
+from cropfit.disk.functions import read_constants, read_work
 from cropfit.disk.heart import Heart
 from cropfit.disk.layout import RESULTS, STOP
 from cropfit.disk.ledger import Claim, Ledger
@@ -46,6 +47,14 @@ def load_call(manifest: Manifest) -> Call:
     work = read_work(manifest.layout.function, manifest.data["provenance"])
     given = {**work.constants, **work.resources}
     return functools.partial(work.function, **given) if given else work.function
+
+
+def declared_dims(manifest: Manifest) -> Expected:
+    """What the outputs' inner dimensions must be, by declaration and by constants."""
+    outputs = manifest.outputs
+    if not set(outputs.inner).isdisjoint(manifest.data["constants"]):
+        outputs = outputs.with_constants(read_constants(manifest.layout.function))
+    return expected_of(outputs)
 
 
 class Worker:
@@ -107,6 +116,7 @@ class Worker:
         self._log = log
         self._stop_signs = {STOP, stop_sign}
         self._work: Call | None = None
+        self._expected: Expected = {}
         self._case = context.Case(int(self.manifest.data["seed"]), deadline, self._asked_to_stop)
 
     # -- what to grow --------------------------------------------------------------
@@ -257,6 +267,7 @@ class Worker:
             self._case,
             self._header(claim),
             None if announce is None else lambda offset: announce(claim.batch, offset),
+            self._expected,
         )
 
     def _last_batch(self) -> int:
@@ -320,6 +331,7 @@ class Worker:
         """The function with its constants and resources, loaded once."""
         if self._work is None:
             call = load_call(self.manifest)
+            self._expected = declared_dims(self.manifest)
             self._work = self._spread(call, self._case) if self._spread else call
         return self._work
 

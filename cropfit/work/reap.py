@@ -34,6 +34,7 @@ from cropfit.errors import (
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import assemble, collect, nested
 from cropfit.work.care import alive, check_bad, remove
+from cropfit.work.request import hash_of
 from cropfit.work.results import read_batch, read_partial, record_files
 from cropfit.work.stream import stream
 from cropfit.work.target import Layout
@@ -336,6 +337,8 @@ class Reaper:
             "cropfit_version": __version__,
             "cropfit_crop": f"{data['name']} {data['id']}",
             "cropfit_function": data["function"]["name"],
+            "cropfit_source": data["function"]["source"],
+            "cropfit_design": hash_of([sowing["wanted"] for sowing in data["sowings"]]),
             "cropfit_seed": data["seed"],
             "cropfit_sown": data["provenance"]["time"],
             "cropfit_commit": f"{git['commit']}{' (dirty)' if git['dirty'] else ''}" if git else "",

@@ -90,6 +90,7 @@ class Request:
                 )
             given += names
         self.outputs.check_against(self.grid.names)
+        self.outputs.with_constants(self.constants)
         _check_signature(self.function, given)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.batching import Sown
-from cropfit.disk.functions import is_whole, write_work
+from cropfit.disk.functions import is_whole, pickle_work, write_work
 from cropfit.disk.layout import Layout
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import (
@@ -130,6 +130,11 @@ def _differences(former: Manifest, request: Request, digests: Mapping[str, list[
             f"were sown, {batches.num_batches} are asked for, or another order"
         )
     return found
+
+
+def renew(former: Manifest, request: Request) -> str:
+    """Take the function, constants and resources of `request` for what is not grown yet."""
+    return _update_function(former, request, pickle_work(request.work), Owner.here())
 
 
 def _update_function(former: Manifest, request: Request, pickled: bytes, owner: Owner) -> str:

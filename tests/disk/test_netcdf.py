@@ -178,7 +178,7 @@ def test_a_dimension_called_complex_stays_what_it_is(tmp_path):
 
 
 def test_a_lone_surrogate_survives(tmp_path):
-    ds = xr.Dataset({"v": ("x", np.array(["\ud800", "a"], object))})
+    ds = xr.Dataset({"v": ("x", np.array(["\ud800", "a"]))})
     save_dataset(ds, tmp_path / "a.nc")
     assert load_dataset(tmp_path / "a.nc").v.values.tolist() == ["\ud800", "a"]
 
