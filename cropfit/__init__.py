@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from cropfit._version import __version__
 
 if TYPE_CHECKING:
+    from cropfit.catalogue import Catalogue, fit_catalogue
     from cropfit.crop import Crop
-    from cropfit.disk.netcdf import load_dataset, open_dataset
     from cropfit.errors import (
         CaseError,
         ConflictError,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         NotReadyError,
         ResultError,
     )
+    from cropfit.farming.accessor import load_dataset, open_dataset
     from cropfit.farming.cultivate import cultivate, sow
     from cropfit.farming.harvester import Harvester
     from cropfit.farming.label import label
@@ -66,11 +67,13 @@ if TYPE_CHECKING:
     from cropfit.work.report import GrowReport
 
 _WHERE = {
+    "Catalogue": "cropfit.catalogue",
+    "fit_catalogue": "cropfit.catalogue",
     "Crop": "cropfit.crop",
     "load_crops": "cropfit.shortcuts",
     "grow": "cropfit.shortcuts",
-    "load_dataset": "cropfit.disk.netcdf",
-    "open_dataset": "cropfit.disk.netcdf",
+    "load_dataset": "cropfit.farming.accessor",
+    "open_dataset": "cropfit.farming.accessor",
     "Case": "cropfit.work.context",
     "current_case": "cropfit.work.context",
     "GrowReport": "cropfit.work.report",
@@ -130,6 +133,7 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "Catalogue",
     "Conditional",
     "ConflictError",
     "Crop",
@@ -167,6 +171,7 @@ __all__ = [
     "cultivate",
     "current_case",
     "fit",
+    "fit_catalogue",
     "grow",
     "label",
     "load_crops",

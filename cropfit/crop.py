@@ -245,7 +245,7 @@ class Crop(Tended):
         seed: int | None = None,
         **options: Any,
     ) -> None:
-        """Sow `n` random samples, drawn as by `Sampler.sample_combos`."""
+        """Sow `n` samples as `Sampler.sample_combos` draws them; options as of `sow_combos`."""
         from cropfit.farming.farmer import draw_for
 
         if seed is None and self.is_prepared():  # the same again: it keeps its seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -357,7 +358,7 @@ class Tended:
         if saved := reaper.saved or wanted.keeper:
             gone = f" The crop {self._root} is deleted." if wanted.deletes else ""
             self.say(f"{'Saved' if reaper.saved else 'Added'} and verified: {saved}.{gone}")
-        return result
+        return _told(result)
 
     def peek(self, **options: Any) -> Any:
         """What there is by now, without disturbing workers; nothing is saved or deleted.
@@ -372,4 +373,11 @@ class Tended:
             from cropfit.farming.farmer import gathered_by
 
             wanted = gathered_by(self.farmer, wanted)
-        return Reaper(manifest, ledger, wanted).peek()
+        return _told(Reaper(manifest, ledger, wanted).peek())
+
+
+def _told(result: Any) -> Any:
+    """A result; ``.cropfit`` of Datasets works from here on."""
+    if hasattr(result, "data_vars"):
+        importlib.import_module("cropfit.farming.accessor")
+    return result

@@ -39,6 +39,7 @@ LAYERS = {
     "cropfit.fitting": 3,
     "cropfit": 4,
     "cropfit.__main__": 4,
+    "cropfit.catalogue": 4,
     "cropfit.cli": 4,
     "cropfit.crop": 4,
     "cropfit.find": 4,
@@ -48,7 +49,6 @@ LAYERS = {
     "cropfit.views": 4,
     "cropfit.farming": 4,
 }
-LOADED_LATE = {"cropfit.fitting.samplers.walkers": {"dynesty"}}  # its classes derive from dynesty's
 SLOW = {
     "click",
     "dask",
@@ -69,6 +69,14 @@ SLOW = {
     "ultranest",
     "xarray",
     "zarr",
+}
+
+
+# What a module is all about; it is loaded by the function that needs it.
+MAY_LOAD = {
+    "cropfit.farming.accessor": {"xarray"},
+    "cropfit.fitting.samplers.walkers": {"dynesty"},  # its classes derive from dynesty's
+    "cropfit.views.terminal": {"rich"},
 }
 
 
@@ -134,9 +142,7 @@ def test_a_module_imports_only_from_its_own_layer_and_those_below(module):
 def test_a_slow_library_is_imported_by_the_function_that_needs_it(module):
     loaded = {name.split(".")[0] for name in imports(parse(module), module, top_only=True)}
     is_command = module == "cropfit.cli" or module.startswith("cropfit.cli.")
-    # Drawing in a terminal is all that this module does; only 'cropfit watch' loads it.
-    allowed = {"rich"} if module == "cropfit.views.terminal" else {"click"} if is_command else set()
-    allowed |= LOADED_LATE.get(module, set())
+    allowed = MAY_LOAD.get(module, {"click"} if is_command else set())
     assert loaded & SLOW <= allowed
 
 

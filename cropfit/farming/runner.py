@@ -7,6 +7,7 @@ runner.Crop(...).sow_combos()    ──▶ crop ──▶ Dataset, on any hosts
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -219,6 +220,8 @@ class Runner(Wrapped):
         computed: Computed = compute(self.request(grid, constants, **asked), **settings)
         self.last_failures = computed.failures
         self.last_ds = computed.dataset
+        if self.last_ds is not None:
+            importlib.import_module("cropfit.farming.accessor")  # for .cropfit of the Dataset
         return computed.result
 
     # -- crops ---------------------------------------------------------------------
