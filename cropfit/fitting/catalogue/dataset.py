@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cropfit.fitting.catalogue.rows import DONE, Row, unpack_draws
-from cropfit.fitting.catalogue.table import NUMBERS
+from cropfit.fitting.catalogue.rows import DONE, NUMBERS, Row, unpack_draws
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -1,20 +1,22 @@
 """The catalogue so far: rows of all objects, reading only what is new since the last merge.
 
-    grown/ ──batches that no merge has seen──▶ rows ──▶ catalogue.jsonl in the crop's folder
+    grown/ ──batches that no merge has seen──▶ rows ──append──▶ catalogue.jsonl in the crop
     failed/, growing/, sown/, ignored/ ──▶ the state of all others
 
 Nothing is claimed, locked or moved: workers do not notice. What a merge knows is kept
-beside the batches, so that the next one, in any process, need not read them again.
+beside the batches, so that the next one, in any process, need not read them again. Each
+line of it has a checksum: one that two processes tore is a batch that is read again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import zlib
 
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
-from cropfit.disk.publish import write_whole
 from cropfit.disk.records import Records
 from cropfit.fitting.catalogue.rows import (
     DONE,
@@ -29,19 +31,19 @@ from cropfit.work.results import read_batch, read_partial
 
 KNOWN = "catalogue.jsonl"
 ROW, DRAWS, OBJECT = "row", "draws", "object"  # outputs of the recipe, and its argument
-_STATES = {"sown": WAITING, "ignored": IGNORED, "failed": FAILED}
 
 
 def merge(manifest: Manifest, ledger: Ledger) -> list[Row]:
     """A row an object, in the order in which they were sown, each with its ``status``."""
-    states = _states(manifest, ledger)
-    known = _grown_rows(manifest, ledger, [b for b, state in states.items() if state == "grown"])
+    states, growing = _states(manifest, ledger)
+    known = _grown_rows(manifest, [b for b, state in states.items() if state == "grown"])
     rows: list[Row] = []
     for batch, state in states.items():
-        if state == "grown":
-            rows += [{**row, "status": DONE} for row in known.get(batch, {}).values()]
+        if batch in known:
+            rows += [{**row, "status": DONE} for row in known[batch].values()]
         else:
-            rows += _rows_of(manifest, ledger, batch, state)
+            folder = growing.get(batch) or manifest.layout.batch(state, batch)
+            rows += _rows_of(manifest, batch, state, folder)
     order = {key: place for place, key in enumerate(ids_of(manifest))}
     return sorted(rows, key=lambda row: order[row["id"]])
 
@@ -56,27 +58,33 @@ def backlog(manifest: Manifest, ledger: Ledger) -> int:
     return len(set(ledger.numbers("grown")) - _read_known(manifest).keys())
 
 
-def _states(manifest: Manifest, ledger: Ledger) -> dict[int, str]:
-    """The state of every batch; one listing a state."""
+def _states(manifest: Manifest, ledger: Ledger) -> tuple[dict[int, str], dict[int, str]]:
+    """The state of every batch, and the folders of those that a live worker holds.
+
+    One listing a state. A batch that a dead worker holds waits for another one.
+    """
     states = dict.fromkeys(range(1, manifest.num_batches + 1), "sown")
-    states |= {claim.batch: "growing" for claim in ledger.claims()}
+    held = ledger.held()
+    states |= {one.claim.batch: "growing" for one in held if not one.dead}
     for state in ("failed", "ignored", "grown"):
         states |= dict.fromkeys(ledger.numbers(state), state)
-    return states
+    folders = {one.claim.batch: one.claim.path for one in held}
+    return states, {b: path for b, path in folders.items() if states[b] in ("sown", "growing")}
 
 
-def _grown_rows(manifest: Manifest, ledger: Ledger, grown: list[int]) -> dict[int, dict[int, Row]]:
-    """Batch → offset → row of all grown batches; what is new is read, and noted."""
+def _grown_rows(manifest: Manifest, grown: list[int]) -> dict[int, dict[int, Row]]:
+    """Batch → offset → row of all grown batches that are whole; what is new is read, and noted."""
     known = _read_known(manifest)
     found = {batch: known[batch] for batch in grown if batch in known}
-    new = [batch for batch in grown if batch not in found]
-    for batch in new:
-        records = read_batch(manifest, batch, manifest.layout.batch("grown", batch))
-        if isinstance(records, Records):  # a torn one is for reap, or 'clean', to deal with
-            found[batch] = rows_in(records)
+    new = {}
+    for batch in grown:
+        if batch not in found:
+            records = read_batch(manifest, batch, manifest.layout.batch("grown", batch))
+            if isinstance(records, Records):  # a torn one is for reap, or 'clean', to deal with
+                new[batch] = rows_in(records)
     if new:
-        _write_known(manifest, ledger, found)
-    return found
+        _note(manifest, new)
+    return found | new
 
 
 def rows_in(records: Records) -> dict[int, Row]:
@@ -88,30 +96,25 @@ def rows_in(records: Records) -> dict[int, Row]:
     return rows
 
 
-def _rows_of(manifest: Manifest, ledger: Ledger, batch: int, state: str) -> list[Row]:
-    """Rows of a batch that is not grown: what is recorded of it, and the state of the rest."""
+def _rows_of(manifest: Manifest, batch: int, state: str, folder: str) -> list[Row]:
+    """Rows of a batch that is not grown, or torn: what is recorded, and the state of the rest."""
     sown, flat = manifest.cases_of(batch)
     labels = sown.grid.axes[OBJECT].labels[flat].tolist()
-    records = Records()
-    if state == "failed":
-        records = read_partial(manifest, batch, manifest.layout.batch("failed", batch))
-    elif state == "growing":
-        for claim in ledger.claims():
-            if claim.batch == batch:
-                records = read_partial(manifest, batch, claim.path)
+    records = read_partial(manifest, batch, folder)
     done = rows_in(records)
     errors = {e["offset"]: f"{e['type']}: {e['message']}" for e in records.errors if e["final"]}
-    first = next((k for k in range(len(labels)) if k not in done and k not in errors), None)
+    left = [offset for offset in range(len(labels)) if offset not in done]
+    in_hand = next((k for k in left if k not in errors), left[0] if left else None)
     rows: list[Row] = []
     for offset, label in enumerate(labels):
         if offset in done:
             rows.append({**done[offset], "status": DONE})
-        elif offset in errors:
+        elif state == "growing" and offset == in_hand:
+            rows.append({"id": label, "status": FITTING})
+        elif offset in errors and state in ("failed", "growing"):
             rows.append({"id": label, "status": FAILED, "error": errors[offset].split("\n")[0]})
-        elif state == "growing":
-            rows.append({"id": label, "status": FITTING if offset == first else WAITING})
         else:
-            rows.append({"id": label, "status": _STATES[state]})
+            rows.append({"id": label, "status": IGNORED if state == "ignored" else WAITING})
     return rows
 
 
@@ -138,13 +141,17 @@ def _read_known(manifest: Manifest) -> dict[int, dict[int, Row]]:
     return known
 
 
-def _write_known(manifest: Manifest, ledger: Ledger, known: dict[int, dict[int, Row]]) -> None:
+def _note(manifest: Manifest, new: dict[int, dict[int, Row]]) -> None:
+    """Append the rows of batches; the first line begins anew, whatever a torn one left."""
     lines = []
-    for batch, rows in known.items():
+    for batch, rows in new.items():
         text = json.dumps([manifest.data["id"], batch, rows], separators=(",", ":"))
-        lines.append(f"{_checksum(text)} {text}\n")
-    path = f"{manifest.layout.root}/{KNOWN}"
-    write_whole(path, "".join(lines).encode(), str(ledger.owner))
+        lines.append(f"\n{_checksum(text)} {text}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    with contextlib.suppress(OSError):  # what is not noted, the next merge reads again
+        descriptor = os.open(f"{manifest.layout.root}/{KNOWN}", flags, 0o600)
+        with open(descriptor, "wb", buffering=0) as file:
+            file.write("".join([*lines, "\n"]).encode())
 
 
 def _checksum(text: str) -> str:

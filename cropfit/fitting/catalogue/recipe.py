@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from cropfit.errors import DesignError
-from cropfit.fitting.catalogue.rows import pack_draws, to_row, to_text
+from cropfit.fitting.catalogue.rows import ENDINGS, NUMBERS, TEXT, pack_draws, to_row, to_text
 from cropfit.fitting.catalogue.targets import Target
 from cropfit.fitting.fit import fit
 from cropfit.fitting.model import Model
@@ -50,38 +50,35 @@ class Recipe:
     def __call__(self, object: Target, **design: Any) -> tuple[str, str]:
         """Fit one object; its row and its posterior draws, as text."""
         case = current_case()
-        found = fit(
-            *self.problem(object),
-            **{"seed": case.seed, **self.terms(object)},
-            checkpoint=os.path.join(case.checkpoint_dir, "fit"),
-            progress=False,
-        )
+        found = self.fit(object, case.seed, os.path.join(case.checkpoint_dir, "fit"))
         columns = self._analyse(found)
         notes = self._draw(found, object, case) if self.plots else []
         row = to_row(object.id, found, columns, notes)
         return to_text(row), pack_draws(found, self.n_posterior)
 
-    def problem(self, target: Target) -> tuple[Model, Any]:
-        """Model and data of an object."""
+    def fit(self, target: Target, seed: int, checkpoint: str | None = None) -> Fit:
+        """Load an object's data and fit its model; `seed` unless it has its own."""
         data = self.load_data(target.id) if self.load_data else target.data
-        return target.fitted_by(self.model), data
-
-    def terms(self, target: Target) -> dict[str, Any]:
-        """Options of its fit."""
         told = os.environ.get(N_POOL, "")
         pool = {"n_pool": int(told) if int(told) > 1 else None} if told.isdigit() else {}
-        return {**self.options, **pool, **target.options}
+        options = {"seed": seed, **self.options, **pool, **target.options}
+        model = target.fitted_by(self.model)
+        return fit(model, data, **options, checkpoint=checkpoint, progress=False)
 
     def _analyse(self, found: Fit) -> dict[str, Any]:
         if self.analysis is None:
             return {}
         columns = dict(self.analysis(found))
+        taken = {"id", "object", "quantile", "sample", *TEXT, *NUMBERS, *found.fixed}
+        taken |= {f"{name}{end}" for name in found.labels for end in ("", *ENDINGS)}
         for name, value in columns.items():
             plain = value.item() if hasattr(value, "item") else value
             if not isinstance(plain, (bool, int, float, str)):
                 raise DesignError(
                     f"analysis gave {value!r} for {name!r}; a column takes a number or a text."
                 )
+            if name in taken or not isinstance(name, str) or not name or "/" in name:
+                raise DesignError(f"analysis cannot name a column {name!r}: take another name.")
             columns[name] = plain
         return columns
 
@@ -95,7 +92,8 @@ class Recipe:
                 os.makedirs(folder, exist_ok=True)
                 _save(draw(), os.path.join(folder, picture_name(target.id, kind)))
             except Exception as error:
-                notes.append(f"no {kind} picture: {type(error).__name__}: {error}")
+                why = str(error).split("\n")[0]
+                notes.append(f"no {kind} picture: {type(error).__name__}: {why}")
         return notes
 
 

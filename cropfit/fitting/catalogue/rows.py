@@ -14,12 +14,26 @@ from cropfit.fitting.result import Fit
 
 Row = dict[str, Any]
 
+LEVELS = {"16": "lower", "50": "median", "84": "upper", "best": "best_fit"}
+ENDINGS = (*(f"_{level}" for level in LEVELS), "_sample", "_fixed")
+NUMBERS = {
+    "log_evidence": "log_evidence",
+    "log_evidence_err": "log_evidence_error",
+    "max_log_likelihood": "max_log_likelihood",
+    "ess": "ess",
+    "calls": "calls",
+    "seconds": "seconds",
+    "converged": "converged",
+}
+TEXT = ("status", "error", "notes")
+
 DONE, FAILED, FITTING, WAITING, IGNORED = "done", "failed", "fitting", "waiting", "ignored"
 
 
 def to_row(key: str | int, found: Fit, columns: Mapping[str, Any], notes: Sequence[str]) -> Row:
-    """Numbers of a fit, without samples."""
-    return {"id": key, **found.to_dict(), "analysis": dict(columns), "notes": list(notes)}
+    """Numbers of a fit, without samples; settings are the catalogue's, and not told in each row."""
+    numbers = {name: value for name, value in found.to_dict().items() if name != "settings"}
+    return {"id": key, **numbers, "analysis": dict(columns), "notes": list(notes)}
 
 
 def to_text(row: Row) -> str:

@@ -9,25 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cropfit.disk.owner import Owner
-from cropfit.disk.publish import DRAFT, sync_folder
+from cropfit.disk.netcdf import replacing
 from cropfit.errors import DesignError, MissingDependencyError
-from cropfit.fitting.catalogue.rows import Row
+from cropfit.fitting.catalogue.rows import LEVELS, NUMBERS, TEXT, Row
 
 if TYPE_CHECKING:
     import pandas as pd
-
-LEVELS = {"16": "lower", "50": "median", "84": "upper", "best": "best_fit"}
-NUMBERS = {
-    "log_evidence": "log_evidence",
-    "log_evidence_err": "log_evidence_error",
-    "max_log_likelihood": "max_log_likelihood",
-    "ess": "ess",
-    "calls": "calls",
-    "seconds": "seconds",
-    "converged": "converged",
-}
-TEXT = ("status", "error", "notes")
 
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
@@ -86,22 +73,16 @@ def write_table(frame: pd.DataFrame, path: str) -> None:
     ending = os.path.splitext(path)[1].lower()
     if ending not in WRITERS:
         raise DesignError(f"{path} must end in {', '.join(WRITERS)}, which says what is written.")
-    folder, name = os.path.split(os.path.abspath(path))
-    draft = f"{folder}/.{name}.{Owner.here()}{DRAFT}"
     try:
-        WRITERS[ending](frame, draft)
-        with open(draft, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        with replacing(path, overwrite=True) as draft:
+            WRITERS[ending](frame, draft)
+            with open(draft, "rb") as file:
+                os.fsync(file.fileno())
     except ImportError as error:
         extra = "astropy" if error.name == "astropy" else "parquet"
         raise MissingDependencyError(
             f"{path} needs {error.name}: pip install 'cropfit[{extra}]'."
         ) from error
-    finally:
-        if os.path.exists(draft):
-            os.unlink(draft)
-    sync_folder(folder)
 
 
 def _write_csv(frame: pd.DataFrame, path: str) -> None:
@@ -117,19 +98,34 @@ def _write_parquet(frame: pd.DataFrame, path: str) -> None:
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **units}), path)
 
 
-def _write_astropy(frame: pd.DataFrame, path: str, form: str) -> None:
+def _write_ecsv(frame: pd.DataFrame, path: str) -> None:
+    _astropy_table(frame).write(path, format="ascii.ecsv")
+
+
+def _write_fits(frame: pd.DataFrame, path: str) -> None:
+    """Text that FITS cannot hold, which is all but ASCII, stands in it as Python escapes it."""
+    table = _astropy_table(frame)
+    for name in table.colnames:
+        if table[name].dtype.kind == "U":
+            table[name] = [str(v).encode("ascii", "backslashreplace").decode() for v in table[name]]
+    content = io.BytesIO()
+    table.write(content, format="fits")
+    with open(path, "wb") as file:
+        file.write(content.getvalue())
+
+
+def _astropy_table(frame: pd.DataFrame) -> Any:
     from astropy.table import Table
 
-    table = Table.from_pandas(_plain_dtypes(frame).reset_index())
-    for name, unit in frame.attrs["units"].items():
-        table[name].unit = unit
-    text = io.BytesIO() if form == "fits" else None
-    if text is None:
-        table.write(path, format=form)
-        return
-    table.write(text, format=form)
-    with open(path, "wb") as file:
-        file.write(text.getvalue())
+    plain = _plain_dtypes(frame)
+    table = Table({plain.index.name: plain.index.to_numpy()})
+    for name in plain.columns:
+        values = plain[name].to_numpy()
+        table[name] = values.astype(str) if values.dtype == object else values
+        table[name].unit = frame.attrs["units"].get(name)
+    if plain.index.dtype.kind not in "iu":
+        table["id"] = table["id"].astype(str)
+    return table
 
 
 def _write_netcdf(frame: pd.DataFrame, path: str) -> None:
@@ -166,8 +162,8 @@ def _missing(value: Any) -> bool:
 
 WRITERS: Mapping[str, Callable[[Any, str], None]] = {
     ".csv": _write_csv,
-    ".ecsv": lambda frame, path: _write_astropy(frame, path, "ascii.ecsv"),
-    ".fits": lambda frame, path: _write_astropy(frame, path, "fits"),
+    ".ecsv": _write_ecsv,
+    ".fits": _write_fits,
     ".parquet": _write_parquet,
     ".nc": _write_netcdf,
 }

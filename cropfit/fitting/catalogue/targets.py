@@ -73,6 +73,8 @@ def read_targets(ids: Any, settings: Any, model: Model) -> dict[str | int, Targe
     given = dict(
         zip(keys, ids.values() if isinstance(ids, Mapping) else repeat(None), strict=False)
     )
+    if len({type(key) for key in keys}) > 1:
+        raise DesignError("ids must be all text or all whole numbers; make them all text.")
     if len(given) < len(keys):
         twice = [key for key, times in Counter(keys).items() if times > 1]
         raise DesignError(f"{len(twice)} ids come more than once: {twice[:5]}.")
