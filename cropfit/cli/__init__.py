@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import grow, look, mend, reap, serve, watch
+from cropfit.cli import grow, look, mend, merge, reap, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ for _command in (
     serve.serve,
     grow.rehearse,
     grow.grow,
+    merge.merge,
     reap.reap,
     look.errors,
     look.missing,
