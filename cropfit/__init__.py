@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cropfit._version import __version__
 
 if TYPE_CHECKING:
+    from cropfit.catalogue import Catalogue, fit_catalogue
     from cropfit.crop import Crop
     from cropfit.errors import (
         CaseError,
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
     from cropfit.work.report import GrowReport
 
 _WHERE = {
+    "Catalogue": "cropfit.catalogue",
+    "fit_catalogue": "cropfit.catalogue",
     "Crop": "cropfit.crop",
     "load_crops": "cropfit.shortcuts",
     "grow": "cropfit.shortcuts",
@@ -132,6 +135,7 @@ _WHERE = {
 __all__ = [
     "Case",
     "CaseError",
+    "Catalogue",
     "Conditional",
     "ConflictError",
     "Crop",
@@ -169,6 +173,7 @@ __all__ = [
     "cultivate",
     "current_case",
     "fit",
+    "fit_catalogue",
     "grow",
     "label",
     "load_crops",

@@ -40,6 +40,7 @@ LAYERS = {
     "cropfit": 4,
     "cropfit.__main__": 4,
     "cropfit.carrying": 4,
+    "cropfit.catalogue": 4,
     "cropfit.cli": 4,
     "cropfit.crop": 4,
     "cropfit.find": 4,

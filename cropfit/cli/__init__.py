@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import carry, grow, look, mend, queue, reap, serve, watch
+from cropfit.cli import carry, grow, look, mend, merge, queue, reap, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -36,6 +36,7 @@ for _command in (
     queue.submit,
     queue.jobs,
     queue.cancel,
+    merge.merge,
     reap.reap,
     look.errors,
     look.missing,

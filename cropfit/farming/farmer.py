@@ -50,6 +50,7 @@ REQUEST = "request"  # the entry that tells for which request `sow` sowed
 _KINDS = {
     "harvester": ("cropfit.farming.harvester", "Harvester"),
     "sampler": ("cropfit.farming.sampler", "Sampler"),
+    "catalogue": ("cropfit.fitting.catalogue.keeper", "Keeper"),
 }
 
 
@@ -183,6 +184,8 @@ def gathered_by(
     DesignError
         ``load=False``, which keeps nothing in memory to be added.
     """
+    if isinstance(wanted.to, str) and hasattr(farmer, "to_file"):
+        farmer, wanted, sync = farmer.to_file(wanted.to), replace(wanted, to=None), True
     keeper = farmer.record().get(DATA)
     own_file = wanted.to if isinstance(wanted.to, str) else False
     if not wanted.load and not (own_file and not sync):

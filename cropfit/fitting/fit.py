@@ -123,9 +123,18 @@ def fit(
     if not draws.converged and case.should_stop():
         case.leave()
     found = _gather(problem, draws, {**how, "seed": seed, "max_calls": max_calls}, begin)
-    if kept is not None and found.converged:
+    long = found.seconds >= checkpoint_every
+    if kept is not None and found.converged and (long or not _ends_with(case, kept)):
         kept.finish(found)
     return found
+
+
+def _ends_with(case: Case, kept: Checkpoint) -> bool:
+    """Whether the checkpoint goes away with the case, so that only a kill just now would need it.
+
+    A fit shorter than the time between two checkpoints is then not worth a file.
+    """
+    return bool(case.folder) and kept.folder.startswith(os.path.abspath(case.folder) + os.sep)
 
 
 def _check_seed(seed: Any) -> int | None:

@@ -68,3 +68,36 @@ def test_the_same_seed_gives_the_same_numbers():
     )
     assert one.to_dataset().equals(other.to_dataset())
     assert "dynesty" in str(one.settings)
+
+
+CATALOGUE = ["Misra1a", "Misra1c", "DanWood", "Chwirut2", "Eckerle4"]
+
+
+def test_certified_problems_are_fitted_each_by_its_own_model(here):
+    problems = load_problems()
+    cat = cf.fit_catalogue(
+        {name: data_of(problems[name]) for name in CATALOGUE},
+        model_of(problems[CATALOGUE[0]]),
+        settings={name: {"model": model_of(problems[name])} for name in CATALOGUE},
+        run="nist",
+        seed=1,
+        n_live=100,
+        verbosity=0,
+    )
+    cat.grow()
+    table = cat.merge()
+    ds = cat.reap()
+
+    assert set(table.status) == {"done"}
+    for name in CATALOGUE:
+        problem = problems[name]
+        for k, (value, sd) in enumerate(zip(problem.certified, problem.deviations, strict=True)):
+            low, median, high = ds[f"b{k + 1}"].sel(object=name).values
+            error = 1.25 * sd / np.sqrt(table.ess[name])  # of a median
+            assert abs(median - value) < PULL * error + 0.1 * sd
+            assert (high - low) / 2 == pytest.approx(sd, rel=0.35)
+            assert median == table[f"b{k + 1}_50"][name]
+    own = {name: len(problems[name].certified) for name in CATALOGUE}
+    assert [int(ds.b3.sel(object=name).notnull().all()) for name in CATALOGUE] == [
+        int(own[name] == 3) for name in CATALOGUE
+    ]

@@ -1,0 +1,110 @@
+"""The Dataset of a whole catalogue: dimensions object, quantile and, if kept, sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cropfit.fitting.catalogue.rows import DONE, NUMBERS, Row, unpack_draws
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+QUANTILES = {0.16: "lower", 0.5: "median", 0.84: "upper"}
+
+
+def to_dataset(rows: list[Row], draws: Mapping[Any, str], attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Percentiles, best fits, evidences and posterior draws of all objects.
+
+    Parameters
+    ----------
+    rows : list of dict
+        With a ``status`` each.
+    draws : mapping
+        Id → packed draws.
+    attrs : mapping
+        Of the Dataset.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``<param>`` (object, quantile), ``<param>_best`` (object), ``<param>_sample`` (object,
+        sample) where draws were kept, and a number an object of each diagnostic.
+    """
+    import xarray as xr
+
+    size = len(rows)
+    names = dict.fromkeys(name for row in rows for name in row.get("parameters", {}))
+    data: dict[str, Any] = {"status": ("object", np.array([row["status"] for row in rows], "U"))}
+    units = _units(rows)
+    for name in names:
+        levels = np.full((size, len(QUANTILES)), np.nan)
+        best = np.full(size, np.nan)
+        for place, row in enumerate(rows):
+            each = row.get("parameters", {}).get(name)
+            if each:
+                levels[place] = [each[key] for key in QUANTILES.values()]
+                best[place] = each["best_fit"]
+        unit = {"units": units[name]} if name in units else {}
+        data[name] = (("object", "quantile"), levels, unit)
+        data[f"{name}_best"] = ("object", best, unit)
+    data |= _samples(rows, draws, list(names), units)
+    for column, key in NUMBERS.items():
+        data[column] = ("object", np.array([float(row.get(key, np.nan)) for row in rows]))
+    data["seconds"] = (*data["seconds"], {"units": "s"})
+    data |= _others(rows, taken=data)
+    coords = {"object": [row["id"] for row in rows], "quantile": list(QUANTILES)}
+    return xr.Dataset(data, coords, dict(attrs))
+
+
+def _units(rows: list[Row]) -> dict[str, str]:
+    return {
+        name: each["unit"]
+        for row in rows
+        for name, each in row.get("parameters", {}).items()
+        if each.get("unit")
+    }
+
+
+def _samples(
+    rows: list[Row], draws: Mapping[Any, str], names: list[str], units: Mapping[str, str]
+) -> dict[str, Any]:
+    """Draws of each parameter; NaN where an object has none, or fewer than others."""
+    unpacked = {}
+    for place, row in enumerate(rows):
+        text = draws.get(row["id"]) or ""
+        if row["status"] == DONE and text:
+            unpacked[place] = unpack_draws(text, len(row["parameters"]))
+    most = max((len(each) for each in unpacked.values()), default=0)
+    if not most:
+        return {}
+    data = {}
+    for name in names:
+        values = np.full((len(rows), most), np.nan)
+        for place, each in unpacked.items():
+            own = list(rows[place]["parameters"])
+            if name in own:
+                values[place, : len(each)] = each[:, own.index(name)]
+        unit = {"units": units[name]} if name in units else {}
+        data[f"{name}_sample"] = (("object", "sample"), values, unit)
+    return data
+
+
+def _others(rows: list[Row], taken: Mapping[str, Any]) -> dict[str, Any]:
+    """Fixed values, columns of the analysis, errors."""
+    data: dict[str, Any] = {}
+    merged = [{**row.get("fixed", {}), **row.get("analysis", {})} for row in rows]
+    for name in dict.fromkeys(name for each in merged for name in each):
+        values = [each.get(name) for each in merged]
+        label = f"{name}_fixed" if name in taken else name
+        if all(isinstance(value, (bool, int, float, type(None))) for value in values):
+            data[label] = ("object", np.array([np.nan if v is None else v for v in values], float))
+        else:
+            texts = ["" if value is None else str(value) for value in values]
+            data[label] = ("object", np.array(texts, "U"))
+    errors = [row.get("error", "") for row in rows]
+    if any(errors):
+        data["error"] = ("object", np.array(errors, "U"))
+    return data
