@@ -53,7 +53,7 @@ def test_all_code_runs_from_top_to_bottom(tmp_path):
     run("".join(blocks("python")), tmp_path)
     saved = sorted(path.name for path in tmp_path.iterdir())
     (cultivated,) = tmp_path.glob("population-*.nc")
-    fitted = ["decay.fit", "decay.nc", "decay.png"]
+    fitted = ["decay.fit", "decay.nc", "decay.png", "decays.ecsv", "decays.nc"]
     others = ["oscillator.nc", "populations-all.nc", "shots.csv", "stars.nc", "walks.nc"]
     assert saved == sorted([*fitted, *others, cultivated.name])
     assert len((tmp_path / "shots.csv").read_text().splitlines()) == 41

@@ -339,15 +339,13 @@ def test_likelihoods_of_an_object_are_computed_by_many_processes(here):
 STOP = 2500  # points; of some 4000
 
 
-def test_a_killed_worker_costs_only_what_came_since_the_samplers_last_state(here, monkeypatch):
+def test_a_killed_worker_costs_only_what_came_since_the_samplers_last_state(here):
     gate, tally = Gate(here / "gate"), Tally(here / "points")
-    monkeypatch.setattr(keeper, "SHARE", keeper.SHARE)
-
     points = [0]
 
-    def load_and_save_often(key):
+    def load_to_save_soon_before(key):
         if not (here / "stopped").exists():
-            keeper.SHARE = 1e9  # however slow the disk is
+            keeper.Keeper.due = lambda self: points[0] > STOP - 300
         return load(key)
 
     def stops(p, data):
@@ -359,7 +357,7 @@ def test_a_killed_worker_costs_only_what_came_since_the_samplers_last_state(here
         return line(p, data)
 
     model = cf.Model(stops, PRIORS)
-    cat = catalogue(["a"], model, load_and_save_often, checkpoint_every=0.0)
+    cat = catalogue(["a"], model, load_to_save_soon_before)
     worker = start(GROW, cat.location)
     gate.wait_for_arrival()
     before = len(tally.all())
