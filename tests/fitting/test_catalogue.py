@@ -322,6 +322,7 @@ def test_an_object_that_is_fitted_by_hand_has_its_workers_numbers(here):
         cat.fit("z")
 
 
+@pytest.mark.filterwarnings("ignore:the pool makes this slower")
 def test_likelihoods_of_an_object_are_computed_by_many_processes(here):
     tally = Tally(here / "pids")
 
