@@ -14,7 +14,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,7 @@ def save_dataset(
     *,
     overwrite: bool = False,
     grows: Collection[str] = (),
+    check: Callable[[], object] | None = None,
 ) -> None:
     """Write `ds` to a netCDF-4 file that is there whole or not at all.
 
@@ -77,6 +78,8 @@ def save_dataset(
         Whether a file of that name may be replaced.
     grows
         Dimensions along which values may be appended later.
+    check
+        Called before the file is put in place; raises if that must not be.
 
     Raises
     ------
@@ -97,10 +100,10 @@ def save_dataset(
     if os.fspath(path).endswith(".zarr"):
         from cropfit.disk.zarrstore import save_zarr
 
-        save_zarr(ds, os.fspath(path), overwrite=overwrite, grows=grows)
+        save_zarr(ds, os.fspath(path), overwrite=overwrite, grows=grows, check=check)
         return
     skeleton = skeleton_of(ds)
-    with replacing(path, overwrite=overwrite) as draft:
+    with replacing(path, overwrite=overwrite, check=check) as draft:
         writer = Writer(draft, skeleton, grows)
         try:
             for name, box in slabs(skeleton):
@@ -113,8 +116,15 @@ def save_dataset(
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[str]:
+def replacing(
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool,
+    check: Callable[[], object] | None = None,
+) -> Iterator[str]:
     """Give the name of a draft, and put it in place of `path` when all went well.
+
+    The last thing before that is to call `check`, which may raise.
 
     Raises
     ------
@@ -132,6 +142,8 @@ def replacing(path: str | os.PathLike[str], *, overwrite: bool) -> Iterator[str]
     draft = os.path.join(folder, f".{name}.{Owner.here()}{DRAFT}")
     try:
         yield draft
+        if check is not None:
+            check()
         _place(draft, final, overwrite=overwrite)
     finally:
         _remove(draft)

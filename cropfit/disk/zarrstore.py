@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +28,12 @@ __all__ = ["load_zarr", "save_zarr"]
 
 
 def save_zarr(
-    ds: xr.Dataset, path: str, *, overwrite: bool = False, grows: Collection[str] = ()
+    ds: xr.Dataset,
+    path: str,
+    *,
+    overwrite: bool = False,
+    grows: Collection[str] = (),
+    check: Callable[[], object] | None = None,
 ) -> None:
     """Write `ds` to a Zarr store that is there whole or not at all.
 
@@ -41,7 +46,7 @@ def save_zarr(
     """
     _need_zarr()
     skeleton = skeleton_of(ds)
-    with replacing(path, overwrite=overwrite) as draft:
+    with replacing(path, overwrite=overwrite, check=check) as draft:
         with warnings.catch_warnings():
             # Consolidated, so that an append can be committed by replacing one file.
             warnings.filterwarnings("ignore", message="Consolidated metadata")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cropfit.disk.hdf5 import load_netcdf4
@@ -37,8 +38,19 @@ def growing_dims(path: str) -> set[str]:
         return {name for name, dim in file.dimensions.items() if dim.isunlimited()}
 
 
-def append(path: str, new: xr.Dataset, rtol: float = RTOL) -> bool:
+def append(path: str, new: xr.Dataset, check: Callable[[], None], rtol: float = RTOL) -> bool:
     """Append `new` along one dimension, if that is all there is to do and the file can grow so.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    new : Dataset
+        What may stand behind what is there.
+    check : callable
+        Raises if the file is not this process' to write any more.
+    rtol : float
+        How far float coordinates may be apart and be the same, relative to the larger.
 
     Returns
     -------
@@ -53,7 +65,7 @@ def append(path: str, new: xr.Dataset, rtol: float = RTOL) -> bool:
     growth = growth_of(path, new, rtol)
     if growth is None or growth.dim not in growing_dims(path):
         return False
-    with replacing(path, overwrite=True) as draft:
+    with replacing(path, overwrite=True, check=check) as draft:
         _copy(path, draft)
         writer = Writer.extending(draft, growth.variables)
         try:

@@ -142,19 +142,18 @@ class Store:
                 return None
             old = self._read()
             if old is None:
-                self._write(new)
+                self._write(new, check)
                 return new
             merged = merge(old, new, overwrite=overwrite, rtol=self.rtol)
-            check()
             grown = {dim for dim in merged.dims if merged.sizes[dim] > old.sizes.get(dim, 0)}
-            self._write(merged, grown & set(merged.indexes))
+            self._write(merged, check, grown & set(merged.indexes))
             return merged
 
     def save(self, ds: xr.Dataset) -> None:
         """Make the file hold `ds` alone."""
-        with locked(self._real):
+        with locked(self._real) as check:
             self._sweep()
-            self._write(ds)
+            self._write(ds, check)
 
     def delete(self, backup: bool = False) -> None:
         """Delete the file, or with `backup` rename it to ``<name>.bak``."""
@@ -174,13 +173,16 @@ class Store:
 
     # -- inside --------------------------------------------------------------------
 
-    def _write(self, ds: xr.Dataset, grown: Collection[Any] = ()) -> None:
+    def _write(
+        self, ds: xr.Dataset, check: Callable[[], None], grown: Collection[Any] = ()
+    ) -> None:
         """Replace the file; what grew once is stored so that it can be appended to."""
         if self.engine == "joblib":
+            check()
             save_pickle(ds.load(), self._real, overwrite=True)
             return
         grows = {str(dim) for dim in grown} | (self._growing() & set(map(str, ds.dims)))
-        save_dataset(ds, self._real, overwrite=True, grows=grows)
+        save_dataset(ds, self._real, overwrite=True, grows=grows, check=check)
 
     def _growing(self) -> set[str]:
         from cropfit.farming import ncappend, zarrappend
@@ -198,7 +200,7 @@ class Store:
             return False
         if self.engine == "zarr":
             return zarrappend.append(self._real, new, check, self.rtol)
-        return ncappend.append(self._real, new, self.rtol)
+        return ncappend.append(self._real, new, check, self.rtol)
 
     def _unpickled(self) -> xr.Dataset:
         import joblib
@@ -219,29 +221,20 @@ class Store:
         return os.path.lexists(self._real)
 
     def _asides(self) -> list[str]:
-        return [path for path in self._drafts() if path.endswith(_OLD)]
-
-    def _drafts(self) -> list[str]:
-        """What writers of this file have in hand; of locks, nothing."""
         folder, name = os.path.split(self._real)
         with os.scandir(folder) as entries:
-            found = [entry.name for entry in entries if entry.name.startswith(f".{name}.")]
-        mine = [each for each in found if not each.startswith(f".{name}.lock")]
-        return [f"{folder}/{each}" for each in mine if each.endswith(DRAFT)]
+            found = [e.name for e in entries if e.name.startswith(f".{name}.")]
+        mine = [each for each in found if ".zarr." not in each[len(name) + 2 :]]
+        return [f"{folder}/{each}" for each in mine if each.endswith(_OLD)]
 
     def _sweep(self) -> None:
-        """Remove what writers left that were killed, or lost the lock, which is ours.
-
-        Without its draft a writer that stood still for a lease cannot replace the file.
-        """
+        """Remove what writers of this file left when they were killed. The lock is ours."""
         if not os.path.lexists(self._real):
             for aside in self._asides()[:1]:
                 os.rename(aside, self._real)
-        for path in self._drafts():
-            _remove(path)
         folder, name = os.path.split(self._real)
-        for path in list(abandoned(folder, Owner.here())):
-            if os.path.basename(path).startswith(f".{name}.lock."):
+        for path in [*abandoned(folder, Owner.here()), *self._asides()]:
+            if os.path.basename(path).startswith(f".{name}."):
                 _remove(path)
         if self.engine == "zarr":
             from cropfit.farming.zarrappend import repair
