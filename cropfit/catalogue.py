@@ -114,6 +114,7 @@ class Catalogue(Crop):
         from cropfit.farming.farmer import declared
 
         recipe = self._recipe()
+        _check_data(ids, recipe.load_data)
         there = set(self.ids())
         targets = read_targets(ids, settings, recipe.model)
         new = {key: target for key, target in targets.items() if key not in there}
@@ -305,8 +306,7 @@ def fit_catalogue(
 
     if f".{table}" not in WRITERS:
         raise DesignError(f"table={table!r} is not one of {', '.join(w[1:] for w in WRITERS)}.")
-    if load_data is None and not isinstance(ids, Mapping):
-        raise DesignError("Give load_data=, which loads an object by its id, or ids as id → data.")
+    _check_data(ids, load_data)
     targets = read_targets(ids, settings, model)
     terms = {"sampler": sampler, "n_live": n_live, "dlogz": dlogz, "max_calls": max_calls}
     options = {**terms, "timeout": timeout, **sampler_options}
@@ -336,6 +336,11 @@ def fit_catalogue(
         exists=exists,
     )
     return catalogue
+
+
+def _check_data(ids: Any, load_data: Callable[[Any], Any] | None) -> None:
+    if load_data is None and not isinstance(ids, Mapping):
+        raise DesignError("Give load_data=, which loads an object by its id, or ids as id → data.")
 
 
 def _as_sown(catalogue: Catalogue, targets: dict[str | int, Target]) -> dict[str | int, Target]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -280,6 +281,14 @@ def test_the_same_call_in_another_session_goes_on(here):
     assert "['done', 'done', 'waiting']" in python(SESSION.format(paths=paths, batch=2))
 
 
+def test_objects_without_data_are_not_added_where_nothing_loads_them(here):
+    cat = catalogue({"a": data_of("a")}, load_data=None)
+    with pytest.raises(DesignError, match="ids as id → data"):
+        cat.add(["b"])
+    cat.add({"b": data_of("b")})
+    assert cat.ids() == ["a", "b"]
+
+
 def test_objects_are_added_to_a_catalogue_that_others_grow(here):
     gate = Gate(here / "gate")
 
@@ -516,7 +525,9 @@ def test_the_command_merges_and_refuses_other_crops(here):
     catalogue(table="ecsv").grow([1])
     done = cropfit("merge", "gal")
     assert done.output == f"{here}/gal.ecsv: 2 waiting, 1 done\n"
-    assert cropfit("merge", "gal", "--to", "x.fits", "--json").exit_code == 0
+    told = json.loads(cropfit("merge", "gal", "--to", "x.fits", "--json").stdout)
+    wanted = {"location": f"{here}/.crop-gal", "table": f"{here}/x.fits"}
+    assert told == {**wanted, "objects": {"waiting": 2, "done": 1}}
     assert sorted(os.listdir(here)) == [".crop-gal", "gal.ecsv", "x.fits"]
     cf.Crop(fn=load, name="plain", verbosity=0).sow_combos({"key": [1]})
     refused = cropfit("merge", "plain")
