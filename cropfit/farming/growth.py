@@ -19,6 +19,7 @@ from cropfit.disk.ncwriter import COORDINATES, FORMAT
 from cropfit.disk.netcdf import skeleton_of
 from cropfit.errors import CropError, ResultError
 from cropfit.farming.join import RTOL, Joined, join
+from cropfit.work.variables import FILL
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -164,6 +165,9 @@ def _fits(there: _Outline, new: xr.Dataset, dim: str) -> bool:
             same: Any = there.read(name).equals
             if not same(variable):
                 return False
-        if not set(variable.attrs) <= set(decode_attrs(there.raw.variables[name].attrs)):
+        attrs = decode_attrs(there.raw.variables[name].attrs)
+        if not set(variable.attrs) <= set(attrs):
+            return False
+        if FILL in variable.attrs and not np.array_equal(variable.attrs[FILL], attrs[FILL]):
             return False
     return set(new.attrs) <= set(there.attrs)

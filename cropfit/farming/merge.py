@@ -129,7 +129,7 @@ class _Pair:
                 f"{name!r} has dimensions {old.dims} in what is there and {new.dims} in what is "
                 "added. Use another name, or expand_dims() first."
             )
-        self.new = None if new is None else new.transpose(*self.dims)
+        self.new = None if new is None else _refilled(new.transpose(*self.dims), old)
         self.joined = [joined[dim] for dim in self.dims]
         attrs = [dict(each.attrs) for each in (new, old) if each is not None]
         self.attrs = {key: value for each in attrs for key, value in each.items()}
@@ -281,6 +281,14 @@ class _Pair:
             return values
         back = values.astype(target)
         return back if np.array_equal(back, values) else values
+
+
+def _refilled(new: xr.Variable, old: xr.Variable | None) -> xr.Variable:
+    """The same, with the value for what is missing that `old` has."""
+    fill, other = None if old is None else old.attrs.get(FILL), new.attrs.get(FILL)
+    if fill is None or other is None or np.array_equal(fill, other):
+        return new
+    return new.copy(data=np.where(missing_in(new.values, other), fill, new.values))
 
 
 def _box(places: list[NDArray[np.intp]]) -> Any:

@@ -236,3 +236,14 @@ def test_each_cell_comes_from_who_has_it_whatever_the_type(
     assert merged.dtype == dtype
     for (x, y), code in truth.items():
         np.testing.assert_array_equal(merged.sel(x=x, y=y).values, alphabet[code])
+
+
+def test_each_side_may_have_its_own_value_for_what_is_missing() -> None:
+    old, new = (
+        ds([1, 2], [5, -1], cropfit_fill_value=-1),
+        ds([2, 3], [7, -9], cropfit_fill_value=-9),
+    )
+    merged = merge(old, new)["z"]
+
+    assert merged.values.tolist() == [5, 7, -1]
+    assert merged.attrs == {"cropfit_fill_value": -1}

@@ -370,3 +370,15 @@ def test_a_disk_that_fills_while_it_is_appended_to_loses_nothing(here: Path, nam
     assert int(number) > 3
     assert sorted(ast.literal_eval(left)) == sorted([name, "ballast"])
     assert later.startswith("and on")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_appended_stands_for_missing_as_what_is_there(here: Path, name: str) -> None:
+    def filled(a: int, value: int, fill: int) -> xr.Dataset:
+        return xr.Dataset({"z": ("a", [value], {"cropfit_fill_value": fill})}, {"a": [a]})
+
+    store = Store(name)
+    for a, value, fill in [(1, 5, -1), (2, -1, -1), (3, 7, -1), (4, -9, -9)]:
+        store.add(filled(a, value, fill))
+
+    assert cf.load_ds(name)["z"].values.tolist() == [5, -1, 7, -1]
