@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         NotFoundError,
         NotReadyError,
         ResultError,
+        StageError,
     )
     from cropfit.farming.accessor import load_dataset, open_dataset
     from cropfit.farming.cultivate import cultivate, sow
@@ -52,6 +53,11 @@ if TYPE_CHECKING:
     from cropfit.farming.sampler import Sampler
     from cropfit.fitting.fit import fit
     from cropfit.fitting.model import Model
+    from cropfit.fitting.pipeline.command import Command
+    from cropfit.fitting.pipeline.cosmosis import CosmoSIS
+    from cropfit.fitting.pipeline.inherit import around
+    from cropfit.fitting.pipeline.run import Pipeline
+    from cropfit.fitting.pipeline.stage import Stage
     from cropfit.fitting.priors import (
         Conditional,
         Distribution,
@@ -89,6 +95,11 @@ _WHERE = {
     "Fit": "cropfit.fitting.result",
     "Model": "cropfit.fitting.model",
     "fit": "cropfit.fitting.fit",
+    "Command": "cropfit.fitting.pipeline.command",
+    "CosmoSIS": "cropfit.fitting.pipeline.cosmosis",
+    "Pipeline": "cropfit.fitting.pipeline.run",
+    "Stage": "cropfit.fitting.pipeline.stage",
+    "around": "cropfit.fitting.pipeline.inherit",
     **dict.fromkeys(
         (
             "Conditional",
@@ -127,6 +138,7 @@ _WHERE = {
             "NotFoundError",
             "NotReadyError",
             "ResultError",
+            "StageError",
         ),
         "cropfit.errors",
     ),
@@ -136,8 +148,10 @@ __all__ = [
     "Case",
     "CaseError",
     "Catalogue",
+    "Command",
     "Conditional",
     "ConflictError",
+    "CosmoSIS",
     "Crop",
     "CropError",
     "DamagedError",
@@ -158,12 +172,16 @@ __all__ = [
     "Normal",
     "NotFoundError",
     "NotReadyError",
+    "Pipeline",
     "ResultError",
     "Runner",
     "Sampler",
+    "Stage",
+    "StageError",
     "Status",
     "Uniform",
     "__version__",
+    "around",
     "case_runner",
     "case_runner_to_df",
     "case_runner_to_ds",

@@ -9,7 +9,7 @@ fit_catalogue(ids, model, load_data) ──sow──▶ a crop of labelled objec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from cropfit.attributes import to_plain
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from cropfit.fitting.catalogue.recipe import Recipe
     from cropfit.fitting.model import Model
+    from cropfit.fitting.pipeline.run import Pipeline
     from cropfit.fitting.result import Fit
     from cropfit.work.report import GrowReport
     from cropfit.work.sow import Exists
@@ -218,7 +219,7 @@ class Catalogue(Crop):
 
 def fit_catalogue(
     ids: Any,
-    model: Model,
+    model: Model | Pipeline,
     load_data: Callable[[Any], Any] | None = None,
     *,
     settings: Any = None,
@@ -253,8 +254,9 @@ def fit_catalogue(
     ----------
     ids : iterable of str or int, or mapping of id to data
         The objects.
-    model : Model
-        Of all objects that have no other in `settings`.
+    model : Model or Pipeline
+        Of all objects that have no other in `settings`. Each object runs its own pipeline inside
+        its case; its row is the last fit's, with columns ``<stage>.<name>`` of the others.
     load_data : callable, optional
         ``load_data(id)`` → data, called on the worker. Not needed where `ids` has the data.
     settings : mapping of id to mapping, or DataFrame or astropy Table, optional
@@ -310,6 +312,7 @@ def fit_catalogue(
     targets = read_targets(ids, settings, model)
     terms = {"sampler": sampler, "n_live": n_live, "dlogz": dlogz, "max_calls": max_calls}
     options = {**terms, "timeout": timeout, **sampler_options}
+    options = _checked(model, options, targets.values())
     recipe = Recipe(
         model,
         load_data,
@@ -349,12 +352,29 @@ def _as_sown(catalogue: Catalogue, targets: dict[str | int, Target]) -> dict[str
     return {key: targets[key] for key in ids} if targets.keys() == set(ids) else targets
 
 
-def _design(model: Model, options: Mapping[str, Any], n_posterior: int) -> dict[str, Any]:
+def _checked(
+    model: Model | Pipeline, options: dict[str, Any], targets: Iterable[Target]
+) -> dict[str, Any]:
+    """The options of the fits; none for a pipeline, whose stages have their own."""
+    from cropfit.fitting.catalogue.chains import check_chain
+    from cropfit.fitting.pipeline.run import Pipeline
+
+    if not isinstance(model, Pipeline):
+        return options
+    is_default = options.get("sampler") == "dynesty"
+    check_chain(model, {**options, "sampler": None} if is_default else options, targets)
+    return {}
+
+
+def _design(
+    model: Model | Pipeline, options: Mapping[str, Any], n_posterior: int
+) -> dict[str, Any]:
     """What must be the same for results to belong together, as plain values that can be told."""
     from cropfit.fitting.identity import identity
+    from cropfit.fitting.pipeline.run import Pipeline
 
-    parts = identity(model, None)
-    del parts["the data"]
+    parts = model.identity() if isinstance(model, Pipeline) else identity(model, None)
+    parts.pop("the data", None)
     told = {f"model: {name}": digest for name, digest in parts.items()}
     plain = {name: value for name, value in options.items() if value is not None}
     return {**told, **dict(to_plain(plain)), "n_posterior": n_posterior}

@@ -10,6 +10,7 @@
     ├── ForeignFileError                      a file that would be unpickled is not the user's own
     ├── ResultError (ValueError)              what the function returned does not fit
     ├── LikelihoodError (ValueError)          a likelihood raised, or gave no number
+    ├── StageError                            a stage of a pipeline failed; the chain ends there
     ├── CaseError                             a case raised and ``on_error="raise"`` was asked for
     └── MissingDependencyError (ImportError)  an extra is not installed
 
@@ -32,6 +33,7 @@ __all__ = [
     "NotFoundError",
     "NotReadyError",
     "ResultError",
+    "StageError",
 ]
 
 
@@ -81,6 +83,31 @@ class LikelihoodError(CropError, ValueError):
 
 class CaseError(CropError):
     """A case raised, and ``on_error="raise"`` was asked for."""
+
+
+class StageError(CropError):
+    """A stage of a pipeline failed, and what comes after it was not begun.
+
+    Attributes
+    ----------
+    stage : str
+        Its name.
+    exit_code : int or None
+        Of the command that it ran; negative for the number of the signal that ended it.
+    output : str
+        The last lines that the command printed.
+    """
+
+    def __init__(
+        self, message: str, stage: str = "", exit_code: int | None = None, output: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.stage = stage
+        self.exit_code = exit_code
+        self.output = output
+
+    def __reduce__(self) -> tuple[type[StageError], tuple[str, str, int | None, str]]:
+        return StageError, (str(self), self.stage, self.exit_code, self.output)
 
 
 class MissingDependencyError(CropError, ImportError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import carry, grow, look, mend, merge, queue, reap, serve, watch
+from cropfit.cli import carry, grow, look, mend, merge, queue, reap, run, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -49,6 +49,7 @@ for _command in (
     mend.clean,
     mend.stop,
     mend.delete,
+    run.run,
     look.doctor,
 ):
     main.add_command(_command)

@@ -15,7 +15,7 @@ from cropfit.fitting.params import check_names
 from cropfit.fitting.quiet import quiet
 from cropfit.fitting.vectorize import Layout
 
-__all__ = ["check_derived", "derive", "derived_units"]
+__all__ = ["check_derived", "derive", "derived_names", "derived_units"]
 
 COMPARED = 16  # samples that are held against the same sample alone
 
@@ -25,6 +25,14 @@ def derived_units(model: Model) -> dict[str, str]:
     if not isinstance(model.derived, Mapping):
         return {}
     return {name: each[1] for name, each in model.derived.items() if isinstance(each, tuple)}
+
+
+def derived_names(model: Model) -> list[str]:
+    """Names of the derived quantities, by computing them once where they do not tell."""
+    check_derived(model)
+    if model.derived is None or isinstance(model.derived, Mapping):
+        return [*(model.derived or ())]
+    return [*_compute(model)(_alone(model, model.transform(np.full(model.n_dim, 0.5))))]
 
 
 def check_derived(model: Model) -> None:

@@ -10,10 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 from cropfit.errors import DesignError
+from cropfit.fitting.catalogue.chains import run_chain
 from cropfit.fitting.catalogue.rows import ENDINGS, NUMBERS, TEXT, pack_draws, to_row, to_text
 from cropfit.fitting.catalogue.targets import Target
 from cropfit.fitting.fit import fit
 from cropfit.fitting.model import Model
+from cropfit.fitting.pipeline.run import Pipeline
 from cropfit.fitting.result import Fit
 from cropfit.work.context import Case, current_case
 
@@ -26,7 +28,7 @@ class Recipe:
 
     Parameters
     ----------
-    model : Model
+    model : Model or Pipeline
         Of objects without a model of their own.
     load_data : callable or None
         ``load_data(id)`` → data; None if the data came with the objects.
@@ -40,7 +42,7 @@ class Recipe:
         Folder for pictures, relative to the crop's parent; "" for none.
     """
 
-    model: Model
+    model: Model | Pipeline
     load_data: Callable[[Any], Any] | None
     options: Mapping[str, Any] = field(default_factory=dict)
     n_posterior: int = 500
@@ -50,20 +52,28 @@ class Recipe:
     def __call__(self, object: Target, **design: Any) -> tuple[str, str]:
         """Fit one object; its row and its posterior draws, as text."""
         case = current_case()
-        found = self.fit(object, case.seed, os.path.join(case.checkpoint_dir, "fit"))
-        columns = self._analyse(found)
+        found, of_stages = self._found(object, case.seed, os.path.join(case.checkpoint_dir, "fit"))
+        columns = {**of_stages, **self._analyse(found)}
         notes = self._draw(found, object, case) if self.plots else []
         row = to_row(object.id, found, columns, notes)
         return to_text(row), pack_draws(found, self.n_posterior)
 
     def fit(self, target: Target, seed: int, checkpoint: str | None = None) -> Fit:
         """Load an object's data and fit its model; `seed` unless it has its own."""
+        return self._found(target, seed, checkpoint)[0]
+
+    def _found(
+        self, target: Target, seed: int, checkpoint: str | None
+    ) -> tuple[Fit, dict[str, float]]:
+        """The fit, and further columns: what the other stages of a pipeline found."""
         data = self.load_data(target.id) if self.load_data else target.data
         told = os.environ.get(N_POOL, "")
         pool = {"n_pool": int(told) if int(told) > 1 else None} if told.isdigit() else {}
         options = {"seed": seed, **self.options, **pool, **target.options}
         model = target.fitted_by(self.model)
-        return fit(model, data, **options, checkpoint=checkpoint, progress=False)
+        if isinstance(model, Pipeline):
+            return run_chain(model, data, options["seed"], checkpoint, options.get("n_pool"))
+        return fit(model, data, **options, checkpoint=checkpoint, progress=False), {}
 
     def _analyse(self, found: Fit) -> dict[str, Any]:
         if self.analysis is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cropfit.errors import DesignError
 from cropfit.fitting.model import Model
+from cropfit.fitting.pipeline.run import Pipeline
 from cropfit.fitting.priors import Normal
 
 OPTIONS = ("sampler", "n_live", "dlogz", "max_calls", "timeout", "seed")
@@ -30,7 +31,7 @@ class Target:
         Parameter → number or prior.
     options : mapping
         Options of the fit that differ from the catalogue's.
-    model : Model, optional
+    model : Model or Pipeline, optional
         Instead of the catalogue's.
     data
         What is fitted, if it was given and need not be loaded.
@@ -39,16 +40,16 @@ class Target:
     id: str | int
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
-    model: Model | None = None
+    model: Model | Pipeline | None = None
     data: Any = None
 
-    def fitted_by(self, model: Model) -> Model:
-        """The model of this object: a copy, so that nothing leaks to the next one."""
+    def fitted_by(self, model: Model | Pipeline) -> Model | Pipeline:
+        """The model, or pipeline, of this object: a copy, so that nothing leaks to the next one."""
         own = self.model or model
         return own.with_settings(priors=self.settings) if self.settings else own
 
 
-def read_targets(ids: Any, settings: Any, model: Model) -> dict[str | int, Target]:
+def read_targets(ids: Any, settings: Any, model: Model | Pipeline) -> dict[str | int, Target]:
     """Objects by their id, in the order in which they are given.
 
     Parameters
@@ -60,7 +61,7 @@ def read_targets(ids: Any, settings: Any, model: Model) -> dict[str | int, Targe
         makes it a normal prior, cut off at three of them; "model", and options of the fit.
         In a table the objects are the rows, by the index or by a column ``id``; cells that
         are empty (NaN or masked) say nothing.
-    model : Model
+    model : Model or Pipeline
         Of those objects that have none of their own.
 
     Raises
@@ -123,7 +124,7 @@ def _empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, float) and math.isnan(cell))
 
 
-def _target(key: str | int, row: dict[str, Any], model: Model, data: Any) -> Target:
+def _target(key: str | int, row: dict[str, Any], model: Model | Pipeline, data: Any) -> Target:
     own = row.pop("model", None)
     if own is not None and not hasattr(own, "with_settings"):
         raise DesignError(f"{key!r}: model must be a Model, not {own!r}.")

@@ -8,6 +8,7 @@ Gauss1 came out a fifth too small.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,8 @@ class _Chain:
 def run(problem: Problem, task: Task) -> Draws:
     """Sample the posterior.
 
-    ``n_live`` is the number of walkers. Options: ``start``, "maxlike" or "prior";
+    ``n_live`` is the number of walkers. Options: ``start``, "maxlike", "prior", or name →
+    value, from where the maximum is climbed to;
     ``max_steps``; ``long_enough``, the chain's length in autocorrelation times at which it
     has converged; ``moves`` as of ``emcee.EnsembleSampler``.
     """
@@ -105,18 +107,19 @@ def _versions() -> dict[str, str]:
     return {"emcee": emcee.__version__}
 
 
-def _start(evaluations: Evaluations, where: str, walkers: int, seed: int) -> Any:
+def _start(evaluations: Evaluations, where: Any, walkers: int, seed: int) -> Any:
     """Where the walkers begin, as emcee takes it: positions and the state of its dice."""
     from emcee import State
 
     problem = evaluations.problem
     rng = np.random.default_rng(seed)
-    if where == "maxlike":
-        points = _about_the_maximum(evaluations, walkers, seed, rng)
+    if where == "maxlike" or isinstance(where, Mapping):
+        start = None if where == "maxlike" else where
+        points = _about_the_maximum(evaluations, walkers, seed, rng, start)
     elif where == "prior":
         points = _from_the_prior(evaluations, walkers, rng)
     else:
-        raise DesignError(f"start must be 'maxlike' or 'prior', not {where!r}.")
+        raise DesignError(f"start must be 'maxlike', 'prior' or name → value, not {where!r}.")
     if len(points) < walkers:
         raise LikelihoodError(
             f"Only {len(points)} of {walkers} walkers found a place to start from where the "
@@ -127,11 +130,15 @@ def _start(evaluations: Evaluations, where: str, walkers: int, seed: int) -> Any
 
 
 def _about_the_maximum(
-    evaluations: Evaluations, walkers: int, seed: int, rng: np.random.Generator
+    evaluations: Evaluations,
+    walkers: int,
+    seed: int,
+    rng: np.random.Generator,
+    start: Mapping[str, float] | None,
 ) -> Floats:
     from cropfit.fitting.samplers.maxlike import climb
 
-    summit = climb(evaluations, 4, seed)
+    summit = climb(evaluations, 4, seed, start)
     if summit.covariance is None:
         return _from_the_prior(evaluations, walkers, rng)
     draws = rng.multivariate_normal(summit.theta, summit.covariance, 8 * walkers, method="eigh")

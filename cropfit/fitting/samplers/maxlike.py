@@ -10,6 +10,7 @@ are taken over steps that cost about half a unit of its logarithm, whatever the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ STARTS = 8
 DRAWS = 500
 AGREE = 0.01  # by how much the logarithms of two maxima may differ to be the same
 SIGNS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+HALVINGS = 50  # of the unit interval, in search of a parameter's place in it
 FARTHEST = 40  # halvings or doublings of a step until it costs what it should
 
 
@@ -46,34 +48,39 @@ class Summit:
         Inverse of the curvature; None where that is no maximum within the prior.
     agree : int
         How many starts ended there.
+    starts : int
+        How many there were.
     """
 
     theta: Floats
     height: float
     covariance: Floats | None
     agree: int
+    starts: int = 1
 
 
 def run(problem: Problem, task: Task) -> Draws:
     """Find the maximum of the likelihood within the prior.
 
     ``n_live`` is the number of starts. Options: ``draws``, how many samples of the normal
-    distribution with the found covariance to give, so that percentiles mean something.
+    distribution with the found covariance to give, so that percentiles mean something;
+    ``start``, name → value, where all starts have these parameters.
     """
-    check_options("maxlike", task.options, ("draws",))
+    check_options("maxlike", task.options, ("draws", "start"))
+    start = dict(task.options.get("start") or {})
     starts = STARTS if task.n_live is None else task.n_live
     number = int(task.options.get("draws", DRAWS))
-    settings = {"n_live": starts, "draws": number, **_versions()}
+    settings = {"n_live": starts, "draws": number, "start": start, **_versions()}
     evaluations, keeper = watched(problem, task, _versions())
     try:
-        summit = climb(evaluations, starts, task.seed)
+        summit = climb(evaluations, starts, task.seed, start)
         samples = _spread(problem, summit, number, task.seed)
         heights = np.append(summit.height, evaluations.many(samples))
     except Halt as halt:
         save(evaluations, keeper)
         return Draws.none(problem, evaluations.calls, str(halt), settings)
     samples = np.vstack([summit.theta, samples])
-    why = _doubts(summit, starts)
+    why = _doubts(summit)
     return Draws(
         samples=samples,
         log_weights=np.zeros(len(samples)),
@@ -82,7 +89,7 @@ def run(problem: Problem, task: Task) -> Draws:
         log_evidence_error=np.nan,
         calls=evaluations.calls,
         converged=not why,
-        why=why or f"{summit.agree} of {starts} starts ended at the maximum",
+        why=why or f"{summit.agree} of {summit.starts} starts ended at the maximum",
         covariance=summit.covariance,
         settings=settings,
         extra={"ess": float(len(samples))},
@@ -97,19 +104,23 @@ def _versions() -> dict[str, str]:
     return {"scipy": scipy.__version__}
 
 
-def _doubts(summit: Summit, starts: int) -> str:
+def _doubts(summit: Summit) -> str:
     if summit.covariance is None:
         return "the best point is no maximum within the prior"
-    if summit.agree < min(2, starts):
-        return f"only 1 of {starts} starts ended at the best point"
+    if summit.agree < min(2, summit.starts):
+        return f"only 1 of {summit.starts} starts ended at the best point"
     return ""
 
 
-def climb(evaluations: Evaluations, starts: int, seed: int) -> Summit:
-    """The highest point that the starts lead to."""
+def climb(
+    evaluations: Evaluations, starts: int, seed: int, start: Mapping[str, float] | None = None
+) -> Summit:
+    """The highest point that the starts lead to; all of them begin where `start` says."""
     problem = evaluations.problem
     rng = np.random.default_rng(seed)
     cube = rng.random((max(50 * problem.n_dim, 4 * starts), problem.n_dim))
+    if start:
+        cube = np.unique(_begin_at(problem, cube, start), axis=0)
     heights = evaluations.many(problem.transform(cube))
     if not np.isfinite(heights).any():
         raise LikelihoodError(
@@ -121,7 +132,27 @@ def climb(evaluations: Evaluations, starts: int, seed: int) -> Summit:
     polished = [_newton(evaluations, problem.transform(end)) for end in ends]
     top = max(polished, key=lambda each: each.height)
     top.agree = sum(each.height > top.height - AGREE for each in polished)
+    top.starts = len(polished)
     return top
+
+
+def _begin_at(problem: Problem, cube: Floats, start: Mapping[str, float]) -> Floats:
+    """The points of the unit cube, moved to where some parameters have the given values.
+
+    Halves intervals, parameter by parameter, since a prior may depend on those before it.
+    """
+    for column, name in enumerate(problem.names):
+        if name not in start:
+            continue
+        low, high = np.zeros(len(cube)), np.ones(len(cube))
+        for _ in range(HALVINGS):
+            cube[:, column] = (low + high) / 2
+            below = problem.transform(cube)[:, column] < start[name]
+            low, high = (
+                np.where(below, cube[:, column], low),
+                np.where(below, high, cube[:, column]),
+            )
+    return cube
 
 
 def _descend(evaluations: Evaluations, cube: Floats) -> Floats:
