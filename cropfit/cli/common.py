@@ -20,7 +20,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 FAILED, TROUBLE, LEFT, INTERRUPTED = 1, 2, 75, 130  # exit codes
 ALL_EXITS = {
     0: "done",
-    1: "cases failed (grow, rehearse, reap), or a problem was found (doctor)",
+    1: "cases failed (grow, rehearse, reap), a stage did (run), or a problem was found (doctor)",
     2: "wrong usage, or the crop cannot be used; a message says why",
     75: "work is left: out of time, asked to stop, or not all is grown",
     130: "interrupted by Ctrl-C",

@@ -8,7 +8,6 @@ import sys
 import pytest
 from shell import cropfit, shell
 
-import cropfit as cf
 from cropfit.errors import DesignError, FunctionError, NotFoundError
 from cropfit.fitting.pipeline.config import read_config
 
@@ -165,4 +164,3 @@ def test_cosmosis_is_configured_in_toml(here):
     assert f"run cosmosis {folder}/chain.ini" in ran.output
     with open(os.path.join(folder, "chain_values.ini")) as file:
         assert file.read() == "[line]\nslope = 0.0 1.0 5.0\nextra = 0.3\n"
-    assert cf.Pipeline is not None
