@@ -165,7 +165,7 @@ def test_the_files_stand_beside_the_output_and_can_be_written_alone(here, monkey
 @pytest.mark.parametrize(
     ("work", "inherit", "said"),
     [
-        (lambda: cf.CosmoSIS(), None, "needs a config"),
+        (cf.CosmoSIS, None, "needs a config"),
         (lambda: cf.CosmoSIS({"output": {"format": "fits"}}), None, "must be text"),
         (lambda: cf.CosmoSIS(config("maxlike"), {"a": {"b": (1, 2)}}), None, "neither a number"),
         (lambda: cf.CosmoSIS(config("maxlike"), VALUES), {"mass": "fix"}, "no such parameter"),
