@@ -78,6 +78,7 @@ SLOW = {
 # What a module is all about; it is loaded by the function that needs it.
 MAY_LOAD = {
     "cropfit.farming.accessor": {"xarray"},
+    "cropfit.fitting.figure": {"matplotlib"},
     "cropfit.fitting.samplers.walkers": {"dynesty"},  # its classes derive from dynesty's
     "cropfit.views.terminal": {"rich"},
 }

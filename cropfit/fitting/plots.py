@@ -51,7 +51,7 @@ def plot_corner(fit: Fit, names: Sequence[str] | None = None, **options: Any) ->
         raise MissingDependencyError(
             "plot_corner needs the package corner: pip install 'cropfit[plot]'."
         ) from error
-    from matplotlib import rcParams
+    from matplotlib import rc_context, rcParams
 
     chosen = _varying(fit) if names is None else list(names)
     if not chosen or len(fit) <= len(chosen):
@@ -59,7 +59,8 @@ def plot_corner(fit: Fit, names: Sequence[str] | None = None, **options: Any) ->
             f"{len(fit)} samples of {len(chosen)} parameters that vary make no corner plot."
         )
     columns = np.column_stack([fit[name] for name in chosen])
-    figure = figure_class(figsize=(1.2 + 2.0 * len(chosen),) * 2)
+    with rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+        figure = figure_class(figsize=(1.2 + 2.0 * len(chosen),) * 2)  # corner arranges the panels
     given = {
         "labels": [_label(fit, name) for name in chosen],
         "weights": fit.weights,
@@ -330,9 +331,9 @@ def _title(fit: Fit, name: str) -> str:
 
 def _figure_class() -> type[Figure]:
     try:
-        from matplotlib.figure import Figure
+        from cropfit.fitting.figure import Picture
     except ImportError as error:
         raise MissingDependencyError(
             "Pictures need matplotlib: pip install 'cropfit[plot]'."
         ) from error
-    return Figure
+    return Picture
