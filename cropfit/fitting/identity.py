@@ -8,6 +8,7 @@ program.
 from __future__ import annotations
 
 import dataclasses
+import dis
 import functools
 import types
 from collections.abc import Mapping
@@ -191,9 +192,17 @@ def _plain_code(code: types.CodeType, inside: _Path) -> Any:
 
 
 def _names(code: types.CodeType) -> set[str]:
-    """All names that a function's code may look up, inner functions included."""
+    """All globals that a function's code may look up, inner functions included.
+
+    Not attributes: ``np.median`` has nothing to do with a notebook's variable ``median``.
+    """
     inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    own = {
+        each.argval
+        for each in dis.get_instructions(code)
+        if each.opname == "LOAD_NAME" or "GLOBAL" in each.opname
+    }
+    return own.union(*map(_names, inner))
 
 
 def _is_filled(cell: types.CellType) -> bool:

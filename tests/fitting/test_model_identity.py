@@ -79,6 +79,7 @@ def test_two_processes_agree():
         ("p.a > 0", "p.a > 0.1", {"the constraint"}),
         ("np.arange(3.0), ", "np.arange(4.0), ", {"the data"}),
         ("import json\n", "\n\n# a remark\nimport json\n", set()),
+        ("import json\n", "import json\na = arange = 1  # named as attributes are\n", set()),
     ],
 )
 def test_what_changed_is_named(was, now, differs):
