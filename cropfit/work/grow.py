@@ -206,7 +206,9 @@ class Worker:
         """Grow what can be had of a listing; what was skipped comes with the next one."""
         at = 0
         while at < len(batches):
-            if time.monotonic() - self._begun > self._turn:
+            if time.monotonic() - self._begun > self._turn and (
+                self.report.grown or self.report.failed
+            ):
                 raise Leave("turn", "its turn is over")
             claim = self.ledger.claim(batches[at])
             if claim:

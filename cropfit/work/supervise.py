@@ -15,6 +15,7 @@ that case, and the next process goes on behind it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -27,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cropfit import errors
+from cropfit.disk.layout import STOP
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError
@@ -35,6 +37,7 @@ from cropfit.work.book import Book
 from cropfit.work.failures import died
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import cap_threads
+from cropfit.work.processes import how_it_ended, memory_of_tree
 from cropfit.work.report import GrowReport
 from cropfit.work.slots import Slot
 
@@ -62,6 +65,10 @@ class Order:
         As of `Worker.grow_these`, `Worker.grow_left`; whether to tell each case.
     log : bool
         Write what the function prints into ``log.txt`` of each batch.
+    turn : float, optional
+        Seconds after which no other batch is begun.
+    stop_sign : str
+        As of `Worker`.
     """
 
     root: str
@@ -72,6 +79,8 @@ class Order:
     wait: bool = False
     tell_cases: bool = False
     log: bool = False
+    turn: float | None = None
+    stop_sign: str = STOP
 
 
 @dataclass
@@ -119,6 +128,8 @@ class Supervisor:
         machine's cores are shared out.
     progress : callable, optional
         Told the number and state of each batch that ended.
+    sheltered : bool
+        Whether Ctrl-C in the terminal reaches this process alone, and not the workers.
     """
 
     def __init__(
@@ -133,6 +144,7 @@ class Supervisor:
         max_memory: int | None = None,
         num_threads: int | None = None,
         progress: Callable[[int, str], None] | None = None,
+        sheltered: bool = False,
     ) -> None:
         self.manifest = manifest
         self.ledger = ledger
@@ -142,6 +154,11 @@ class Supervisor:
         self.max_memory = max_memory
         self.report = GrowReport()
         self._progress = progress or (lambda batch, state: None)
+        self._sheltered = sheltered
+        self._interrupts = Interrupts()
+        self._begun: float | None = None
+        self._dismissed = False
+        self._dead: set[int] = set()
         self._free = slots[::-1]
         self._children: list[_Child] = []
         self._num_workers = num_workers = len(slots)
@@ -154,22 +171,39 @@ class Supervisor:
 
     def run(self) -> GrowReport:
         """Keep the workers going until nothing is left that they could do."""
-        interrupts = Interrupts()
-        with interrupts:
+        with self._interrupts:
             try:
                 self._start_all()
                 while self._children:
                     self._listen()
                     self._enforce_limits()
                     self._collect()
-                    interrupts.check()
+                    self._interrupts.check()
             except Interrupted as interrupted:
                 self._leave(interrupted.number)
             except BaseException:
                 self._leave(signal.SIGTERM)
                 raise
+            finally:
+                if self._dismissed:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self._sign)
         self.report.reason = self._leaving or self.report.reason
         return self.report
+
+    def dismiss(self) -> None:
+        """Begin nothing else, and ask the workers to leave after their case; from any thread."""
+        self._dismissed = True
+        with contextlib.suppress(FileNotFoundError), open(self._sign, "w"):
+            pass
+
+    def interrupt(self, number: int) -> None:
+        """Do what a signal would make the main thread do; from any thread."""
+        self._interrupts.ask(number)
+
+    @property
+    def _sign(self) -> str:
+        return f"{self.manifest.layout.root}/{self.order.stop_sign}"
 
     # -- starting ------------------------------------------------------------------
 
@@ -179,15 +213,30 @@ class Supervisor:
         if named is None and not self.fresh:
             return [None] * num_workers
         if named is None:
-            dead = [held.claim.batch for held in self.ledger.held() if held.dead]
-            named = sorted({*self.ledger.numbers("sown"), *dead})
+            self._dead = {held.claim.batch for held in self.ledger.held() if held.dead}
+            named = sorted({*self.ledger.numbers("sown"), *self._dead})
         named = list(dict.fromkeys(named))
         size = 1 if self.fresh else min(MOST, -(-len(named) // (PORTIONS * num_workers)))
         return [named[at : at + size] for at in reversed(range(0, len(named), size or 1))]
 
     def _start_all(self) -> None:
-        while self._free and self._todo:
-            self._start(self._todo.pop())
+        while self._free and self._todo and not self._turn_is_over():
+            batches = self._todo.pop()
+            if not self._is_taken(batches):
+                self._begun = self._begun or time.monotonic()
+                self._start(batches)
+
+    def _is_taken(self, batches: list[int] | None) -> bool:
+        """Whether others have by now what nobody named: a process would start in vain."""
+        if not self.fresh or self.order.batches is not None or not batches:
+            return False
+        return batches[0] not in self._dead and self.ledger.where(batches[0]) != "sown"
+
+    def _turn_is_over(self) -> bool:
+        """Whether nothing else may be begun; something is in any turn, however short."""
+        if self.order.turn is None or self._begun is None:
+            return self._dismissed
+        return self._dismissed or time.monotonic() - self._begun > self.order.turn
 
     def _start(self, batches: list[int] | None) -> None:
         read, write = os.pipe()
@@ -201,6 +250,7 @@ class Supervisor:
                 pass_fds=(write,),
                 env=self._environment(slot),
                 stdin=subprocess.DEVNULL,
+                start_new_session=self._sheltered,
             )
         finally:
             os.close(write)
@@ -270,7 +320,7 @@ class Supervisor:
             if self.timeout is not None and took > self.timeout:
                 child.killed_for = f"Timeout: the case took longer than {self.timeout:g} s"
             elif self.max_memory is not None:
-                held = _memory_of_tree(child.process.pid)
+                held = memory_of_tree(child.process.pid)
                 if held > self.max_memory:
                     child.killed_for = (
                         f"OutOfMemory: the case held {held >> 20} MiB, "
@@ -314,7 +364,7 @@ class Supervisor:
     def _after_death(self, child: _Child) -> None:
         """Free the batch that a dead worker held, and let another worker go on."""
         self._deaths += 1
-        how = child.killed_for or _how(child.process.returncode)
+        how = child.killed_for or how_it_ended(child.process.returncode)
         claims = [c for c in self.ledger.claims() if self._is_of(c, child)]
         self._in_vain = 0 if claims else self._in_vain + 1
         if self._in_vain > 3 * self._num_workers:
@@ -387,28 +437,3 @@ class Supervisor:
             if child.report:
                 self.report.add(GrowReport(**child.report))
         self._children.clear()
-
-
-def _how(code: int) -> str:
-    """What an exit code tells, as ``Type: message``."""
-    if code == -signal.SIGKILL:
-        return "Killed: the process was killed by SIGKILL, as the OOM killer does"
-    if code < 0:
-        return f"Killed: the process was killed by {signal.Signals(-code).name}"
-    return f"Exited: the process ended with exit code {code} in the middle of the case"
-
-
-def _memory_of_tree(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    total, todo = 0, [pid]
-    while todo:
-        each = todo.pop()
-        try:
-            with open(f"/proc/{each}/statm", "rb") as file:
-                total += int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for task in os.listdir(f"/proc/{each}/task"):
-                with open(f"/proc/{each}/task/{task}/children", "rb") as file:
-                    todo += map(int, file.read().split())
-        except (OSError, IndexError):
-            continue
-    return total
