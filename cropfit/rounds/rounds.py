@@ -32,9 +32,10 @@ from cropfit.tending import open_crop
 from cropfit.work.failures import tell
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import Duration, find_deadline, seconds
+from cropfit.work.portions import Order
 from cropfit.work.report import GrowReport
 from cropfit.work.slots import Slot
-from cropfit.work.supervise import Order, Supervisor
+from cropfit.work.supervise import Supervisor
 
 Say = Callable[[str], None]
 

@@ -55,6 +55,7 @@ def _work(order: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> GrowR
         ),
         log=order["log"],
         turn=math.inf if order["turn"] is None else order["turn"],
+        max_batches=order["max_batches"] or math.inf,
         stop_sign=order["stop_sign"],
     )
     if order["batches"] is None:

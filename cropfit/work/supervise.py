@@ -24,11 +24,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cropfit import errors
-from cropfit.disk.layout import STOP
 from cropfit.disk.ledger import Claim, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError
@@ -37,50 +36,13 @@ from cropfit.work.book import Book
 from cropfit.work.failures import died
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import cap_threads
+from cropfit.work.portions import Order, Portion, deal
 from cropfit.work.processes import how_it_ended, memory_of_tree
 from cropfit.work.report import GrowReport
 from cropfit.work.slots import Slot
 
 POLL = 0.2  # seconds between two looks at the limits of a case
-PORTIONS = 4  # in which named batches are dealt to each worker, so that none idles for long
-MOST = 5000  # batches in one portion: a command line has a limit
 GRACE = 30.0  # seconds that workers have to leave after a signal
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a worker process is told to do, as JSON on its command line.
-
-    Parameters
-    ----------
-    root : str
-        The crop's folder.
-    batches : list of int, optional
-        Which batches; whatever is left if None.
-    policy : dict
-        Fields of a `Policy`.
-    deadline : float, optional
-        Seconds since the epoch.
-    steal, wait, tell_cases : bool
-        As of `Worker.grow_these`, `Worker.grow_left`; whether to tell each case.
-    log : bool
-        Write what the function prints into ``log.txt`` of each batch.
-    turn : float, optional
-        Seconds after which no other batch is begun.
-    stop_sign : str
-        As of `Worker`.
-    """
-
-    root: str
-    batches: list[int] | None
-    policy: dict[str, Any]
-    deadline: float | None = None
-    steal: bool = False
-    wait: bool = False
-    tell_cases: bool = False
-    log: bool = False
-    turn: float | None = None
-    stop_sign: str = STOP
 
 
 @dataclass
@@ -89,7 +51,7 @@ class _Child:
 
     process: subprocess.Popen[bytes]
     pipe: int
-    batches: list[int] | None
+    portion: Portion
     slot: Slot
     rest: bytearray = field(default_factory=bytearray)
     batch: int | None = None
@@ -100,10 +62,6 @@ class _Child:
     silent: bool = False
     fails: int = 0
     ended: set[int] = field(default_factory=set)
-
-    def left(self) -> list[int] | None:
-        """What it had still to do; None for whatever is left of the crop."""
-        return self.batches and [batch for batch in self.batches if batch not in self.ended]
 
 
 class Supervisor:
@@ -158,11 +116,10 @@ class Supervisor:
         self._interrupts = Interrupts()
         self._begun: float | None = None
         self._dismissed = False
-        self._dead: set[int] = set()
         self._free = slots[::-1]
         self._children: list[_Child] = []
         self._num_workers = num_workers = len(slots)
-        self._todo = self._portions(num_workers)
+        self._todo = deal(order, num_workers, fresh, ledger)
         self._num_threads = num_threads
         self._deaths = 0
         self._in_vain = 0  # deaths since any worker was heard of or held a batch
@@ -207,30 +164,12 @@ class Supervisor:
 
     # -- starting ------------------------------------------------------------------
 
-    def _portions(self, num_workers: int) -> list[list[int] | None]:
-        """What each process is told to grow, the first portion last."""
-        named = self.order.batches
-        if named is None and not self.fresh:
-            return [None] * num_workers
-        if named is None:
-            self._dead = {held.claim.batch for held in self.ledger.held() if held.dead}
-            named = sorted({*self.ledger.numbers("sown"), *self._dead})
-        named = list(dict.fromkeys(named))
-        size = 1 if self.fresh else min(MOST, -(-len(named) // (PORTIONS * num_workers)))
-        return [named[at : at + size] for at in reversed(range(0, len(named), size or 1))]
-
     def _start_all(self) -> None:
         while self._free and self._todo and not self._turn_is_over():
-            batches = self._todo.pop()
-            if not self._is_taken(batches):
+            portion = self._todo.pop()
+            if not portion.is_taken(self.ledger):
                 self._begun = self._begun or time.monotonic()
-                self._start(batches)
-
-    def _is_taken(self, batches: list[int] | None) -> bool:
-        """Whether others have by now what nobody named: a process would start in vain."""
-        if not self.fresh or self.order.batches is not None or not batches:
-            return False
-        return batches[0] not in self._dead and self.ledger.where(batches[0]) != "sown"
+                self._start(portion)
 
     def _turn_is_over(self) -> bool:
         """Whether nothing else may be begun; something is in any turn, however short."""
@@ -238,9 +177,9 @@ class Supervisor:
             return self._dismissed
         return self._dismissed or time.monotonic() - self._begun > self.order.turn
 
-    def _start(self, batches: list[int] | None) -> None:
+    def _start(self, portion: Portion) -> None:
         read, write = os.pipe()
-        told = {**self.order.__dict__, "batches": batches, "tell_cases": self.fresh}
+        told = {**asdict(portion.of(self.order)), "tell_cases": self.fresh}
         slot = self._free.pop()
         told["cores"] = slot.cores
         command = [sys.executable, "-c", "from cropfit.work.child import main; main()"]
@@ -255,7 +194,7 @@ class Supervisor:
         finally:
             os.close(write)
         os.set_blocking(read, False)
-        self._children.append(_Child(process, read, batches, slot))
+        self._children.append(_Child(process, read, portion, slot))
 
     def _environment(self, slot: Slot) -> dict[str, str]:
         """What a worker reads when it starts: thread caps and its GPU."""
@@ -374,8 +313,7 @@ class Supervisor:
             )
         for claim in claims:
             self._bury(claim, how)
-        left = child.left()
-        if left is None or left:
+        if left := child.portion.without(child.ended):
             self._todo.append(left)
 
     def _is_of(self, claim: Claim, child: _Child) -> bool:
