@@ -85,6 +85,27 @@ def test_each_scheduler_grants_what_is_asked_for(field):
     assert (job["throttle"], job["name"], len(job["tasks"])) == (2, "field", 4)
 
 
+@on("slurm")
+def test_two_schedulers_share_a_crop_and_their_jobs_are_told_apart(field, monkeypatch):
+    """Each counts its jobs by itself, so both may have one of the same number."""
+    other = QUEUES["sge"](field.folder / "other")
+    monkeypatch.setenv("PATH", f"{other.install()}:{os.environ['PATH']}")
+    crop = field.sow(5)
+
+    assert crop.submit("slurm", batches=[1, 3, 5]) == crop.submit("sge", batches=[2, 4])
+    assert other.run() == [[0]] * 2
+
+    assert [(t.scheduler, t.batch, t.queue) for t in crop.jobs().tasks] == [
+        *(("slurm", batch, "waiting") for batch in (1, 3, 5)),
+        *(("sge", batch, "ended") for batch in (2, 4)),
+    ]
+    told = [line.split()[0:1] + line.split()[3:] for line in str(crop.jobs()).splitlines()[1:3]]
+    assert told == [["slurm", "3", "waiting", "3", "sown"], ["sge", "2", "ended", "2", "grown"]]
+    assert len(crop.cancel()) == 1
+    assert crop.jobs().queued == []
+    assert field.tally.sorted() == [2, 4]
+
+
 @every
 def test_a_case_that_raises_gives_the_task_an_exit_code_that_the_scheduler_sees(field):
     def no_two(x):

@@ -126,8 +126,8 @@ class Task:
 
     Attributes
     ----------
-    job : str
-        Id of its job.
+    scheduler, job : str
+        Whose, and the id of its job there.
     index : int
         Its index in the job's array; 0 without an array.
     batch : int or None
@@ -139,6 +139,7 @@ class Task:
         State of the batch: "sown", "growing", "grown", "failed" or "ignored".
     """
 
+    scheduler: str
     job: str
     index: int
     batch: int | None
@@ -204,7 +205,7 @@ class Jobs:
     __repr__ = __str__
 
     def _row(self, job: Job) -> tuple[str, ...]:
-        tasks = [task for task in self.tasks if task.job == job.id]
+        tasks = [t for t in self.tasks if (t.scheduler, t.job) == (job.scheduler, job.id)]
         queue = Counter(task.queue for task in tasks)
         crop = Counter(task.crop for task in tasks if task.crop)
         return (
@@ -241,7 +242,7 @@ def look(name: str, layout: Layout, ledger: Ledger) -> Jobs:
         for job, told in zip(some, queues, strict=True):
             for (index, batch), queue in zip(job.tasks(), told, strict=True):
                 crop = None if batch is None else states.get(batch)
-                tasks.append(Task(job.id, index, batch, queue, crop))
+                tasks.append(Task(scheduler, job.id, index, batch, queue, crop))
     return Jobs(name, known, tasks, dict(Counter(states.values())))
 
 
@@ -300,8 +301,8 @@ def cancel(jobs: Jobs) -> list[Job]:
     CropError
         The scheduler refuses.
     """
-    alive = {task.job for task in jobs.queued}
-    gone = [job for job in jobs.jobs if job.id in alive]
+    alive = {(task.scheduler, task.job) for task in jobs.queued}
+    gone = [job for job in jobs.jobs if (job.scheduler, job.id) in alive]
     for scheduler in dict.fromkeys(job.scheduler for job in gone):
         dialect = find_dialect(scheduler)
         some = [job for job in gone if job.scheduler == scheduler]
