@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install \
     --config-settings editable_mode=compat --editable
 
-.PHONY: help demo test test-nfs test-cluster test-condor lint docs bench clean
+.PHONY: help demo test test-nfs test-cluster test-condor lint docs notebooks bench clean
 
 help:
 	@echo "make demo          fit the NIST problems with three workers, one of them killed; see demo-output/"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-condor   run the same on a real HTCondor (root, Debian)"
 	@echo "make lint          ruff and mypy"
 	@echo "make docs          build the documentation; see docs/_build/html/index.html"
+	@echo "make notebooks     run the notebooks and keep what they show"
 	@echo "make bench         measure against the bare limits"
 	@echo "make clean         remove what these targets made"
 
@@ -66,6 +67,12 @@ lint: $(VENV)/.ready-dev
 docs: $(VENV)/.ready-dev
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# Inside the test clusters where they can be had, so that 06-cluster has something to submit to.
+notebooks: $(VENV)/.ready-dev
+	@if scripts/slurm.sh supported >/dev/null && scripts/sge.sh supported >/dev/null; then \
+	    scripts/slurm.sh install && scripts/sge.sh install && inside="scripts/slurm.sh run scripts/sge.sh run"; fi; \
+	$$inside $(BIN)/python scripts/run_notebooks.py $(ARGS)
 
 bench: $(VENV)/.ready-dev
 	@$(BIN)/python scripts/bench.py $(ARGS)
