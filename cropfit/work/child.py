@@ -10,10 +10,18 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from cropfit.disk.ledger import Claim
 from cropfit.errors import CropError
 from cropfit.work.batch import Policy
 from cropfit.work.grow import Worker
 from cropfit.work.report import GrowReport
+
+
+class _Member(Worker):
+    """A worker that leaves it to its supervisor to tell what others still grow in the end."""
+
+    def _leave_to(self, others: list[Claim]) -> None:
+        pass
 
 
 def main() -> None:
@@ -43,7 +51,7 @@ def main() -> None:
 
 
 def _work(order: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> GrowReport:
-    worker = Worker(
+    worker = _Member(
         order["root"],
         Policy(**order["policy"]),
         deadline=math.inf if order["deadline"] is None else order["deadline"],

@@ -201,11 +201,13 @@ class Worker:
             if not others:
                 return
             if not wait:
-                who = ", ".join(f"{claim.batch} by {claim.owner}" for claim in others[:3])
-                self.report.notes.append(f"{len(others)} batches are growing elsewhere: {who}.")
+                self._leave_to(others)
                 return
             self._may_start(0.0)
             time.sleep(min(1.0, self.ledger.lease / 10))
+
+    def _leave_to(self, others: list[Claim]) -> None:
+        self.report.note_others(others)
 
     def _grow_listed(self, batches: list[int]) -> None:
         """Grow what can be had of a listing; what was skipped comes with the next one."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cropfit.work.failures import Failure
+
+if TYPE_CHECKING:
+    from cropfit.disk.ledger import Claim
 
 
 @dataclass
@@ -48,6 +53,12 @@ class GrowReport:
         self.notes += other.notes
         if self.reason == "done":
             self.reason = other.reason
+
+    def note_others(self, claims: Sequence[Claim]) -> None:
+        """Tell of batches that somebody else grows."""
+        if claims:
+            who = ", ".join(f"{claim.batch} by {claim.owner}" for claim in claims[:3])
+            self.notes.append(f"{len(claims)} batches are growing elsewhere: {who}.")
 
     def __str__(self) -> str:
         parts = [f"{len(self.grown)} batches grown"]

@@ -146,6 +146,10 @@ class Supervisor:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(self._sign)
         self.report.reason = self._leaving or self.report.reason
+        if self.order.batches is None and self.report.reason == "done":
+            with contextlib.suppress(FileNotFoundError):  # reaped meanwhile
+                alive = [held.claim for held in self.ledger.held() if not held.dead]
+                self.report.note_others(alive)
         return self.report
 
     def dismiss(self) -> None:

@@ -65,6 +65,23 @@ def test_workers_share_the_batches_that_are_named(
     assert counts(crop) == (10, 0, 10, 0)
 
 
+def test_a_worker_that_ends_first_does_not_tell_of_the_batches_of_its_fellows(here: Path) -> None:
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        tally.add(os.getpid())
+        while len(tally.all()) < 2:  # so that each worker has one of the cases
+            time.sleep(0.01)
+        (fellow,) = {*map(int, tally.all())} - {os.getpid()}
+        while x == 0 and os.path.exists(f"/proc/{fellow}"):
+            time.sleep(0.01)
+        return x
+
+    report = sown(work, cases=2, num_batches=2).grow(num_workers=2)
+
+    assert (sorted(report.grown), report.notes) == ([1, 2], [])
+
+
 def test_thread_caps_are_set_before_numpy_is_loaded(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
