@@ -12,6 +12,7 @@ from cropfit.disk.functions import short_name
 from cropfit.disk.layout import check_name, folder_of, name_of
 from cropfit.errors import DesignError, NotFoundError
 from cropfit.find import find_crop
+from cropfit.picturing import Pictured
 from cropfit.progress import Bar
 from cropfit.queueing import Queued
 from cropfit.tending import Batches
@@ -30,7 +31,7 @@ LEASE = 120.0  # seconds; well above the stalls that network file systems have
 MAX_DEATHS = 3
 
 
-class Crop(Queued, Carried):
+class Crop(Queued, Carried, Pictured):
     """One sowing: a function, its cases, and the folder that holds them.
 
     Parameters

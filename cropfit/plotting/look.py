@@ -1,0 +1,91 @@
+"""Quick looks at a Dataset: any output, where the time went, and where cases failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from cropfit.errors import DesignError
+from cropfit.plotting.arrange import STATUS, Roles, arrange, select
+from cropfit.plotting.draw import draw
+from cropfit.plotting.fates import draw_fates, with_fates
+from cropfit.plotting.figures import figure_class
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+__all__ = ["plot", "plot_failures", "plot_seconds"]
+
+SECONDS = "case_seconds"
+MOST_PLACES = 4  # x, y, col and row
+SPREAD = 100  # from the shortest case to the longest, from which on colours go by factors
+
+
+def plot(
+    ds: xr.Dataset, what: str | None, roles: Roles, sel: Mapping[str, Any] | None, **options: Any
+) -> Figure:
+    """Draw an output; see `CropfitAccessor.plot`."""
+    figure_class()  # says first if matplotlib is missing
+    return draw(arrange(select(ds, sel), what, roles), options)
+
+
+def plot_seconds(
+    ds: xr.Dataset, roles: Roles, sel: Mapping[str, Any] | None, **options: Any
+) -> Figure:
+    """Draw how long cases took; see `CropfitAccessor.plot_seconds`."""
+    figure_class()
+    ds = select(_diagnosed(ds)[[STATUS, SECONDS]], sel)
+    ds, roles = _mean_of_the_rest(ds, SECONDS, roles)
+    found = arrange(ds, SECONDS, roles, lines=0)
+    seconds = ds[SECONDS].values[ds[SECONDS].values > 0]
+    if found.kind == "map" and seconds.size and seconds.max() > SPREAD * seconds.min():
+        from matplotlib.colors import LogNorm
+
+        options = {"norm": LogNorm(seconds.min(), seconds.max()), **options}
+    return draw(found, options)
+
+
+def plot_failures(
+    ds: xr.Dataset, roles: Roles, sel: Mapping[str, Any] | None, **options: Any
+) -> Figure:
+    """Draw what became of the cases; see `CropfitAccessor.plot_failures`."""
+    figure_class()
+    ds = select(_diagnosed(ds), sel)
+    if _rest(ds, roles):
+        ds, roles = _mean_of_the_rest(with_fates(ds).share(), "share", roles)
+        return draw(arrange(ds, "share", roles, lines=0), {"vmin": 0, "vmax": 1, **options})
+    fates = with_fates(ds)
+    return draw_fates(arrange(fates.data, "fate", roles, lines=0), fates, options)
+
+
+def _diagnosed(ds: xr.Dataset) -> xr.Dataset:
+    if STATUS not in ds or SECONDS not in ds:
+        raise DesignError(
+            f"This Dataset has no {STATUS} and {SECONDS}: reap it with diagnostics=True."
+        )
+    return ds
+
+
+def _rest(ds: xr.Dataset, roles: Roles) -> list[str]:
+    """Parameters over which the mean is taken.
+
+    All that were not named where x was; else as many as there is no place for.
+    """
+    names = {name for name in roles.given().values() if name in ds.coords or name in ds.dims}
+    taken = {str(dim) for name in names for dim in ds[name].dims}
+    sizes = {str(dim): ds.sizes[dim] for dim in ds[STATUS].dims if ds.sizes[dim] > 1}
+    free = [dim for dim in sorted(sizes, key=lambda d: -sizes[d]) if dim not in taken]
+    if roles.x is not None:
+        return free
+    return free[max(0, 2 - len(taken)) :] if len(sizes) > MOST_PLACES else []
+
+
+def _mean_of_the_rest(ds: xr.Dataset, name: str, roles: Roles) -> tuple[xr.Dataset, Roles]:
+    rest = _rest(ds, roles) if STATUS in ds else _rest(ds.rename({name: STATUS}), roles)
+    if not rest:
+        return ds, roles
+    mean = ds[name].mean(rest, keep_attrs=True)
+    long_name = f"{mean.attrs.get('long_name', name)}, mean over {', '.join(rest)}"
+    mean.attrs["long_name"] = long_name
+    return mean.to_dataset(name=name).transpose(*sorted(mean.dims, key=str)), roles
