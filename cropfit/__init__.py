@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
+    from cropfit.plotting.coverage import plot_coverage
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -95,6 +96,7 @@ _WHERE = {
     "Fit": "cropfit.fitting.result",
     "Model": "cropfit.fitting.model",
     "fit": "cropfit.fitting.fit",
+    "plot_coverage": "cropfit.plotting.coverage",
     "Command": "cropfit.fitting.pipeline.command",
     "CosmoSIS": "cropfit.fitting.pipeline.cosmosis",
     "Pipeline": "cropfit.fitting.pipeline.run",
@@ -198,6 +200,7 @@ __all__ = [
     "load_dataset",
     "load_ds",
     "open_dataset",
+    "plot_coverage",
     "save_ds",
     "save_merge_ds",
     "sow",

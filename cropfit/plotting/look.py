@@ -10,6 +10,7 @@ from cropfit.plotting.arrange import STATUS, Roles, arrange, select
 from cropfit.plotting.draw import draw
 from cropfit.plotting.fates import draw_fates, with_fates
 from cropfit.plotting.figures import figure_class
+from cropfit.plotting.objects import is_catalogue, plot_objects, to_table
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,6 +28,9 @@ def plot(
 ) -> Figure:
     """Draw an output; see `CropfitAccessor.plot`."""
     figure_class()  # says first if matplotlib is missing
+    if is_catalogue(ds):
+        wish = roles.y if what is None else what
+        return plot_objects(to_table(ds), wish, x=roles.x, hue=roles.hue, options=options)
     return draw(arrange(select(ds, sel), what, roles), options)
 
 
