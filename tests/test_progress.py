@@ -76,7 +76,7 @@ def test_where_nobody_looks_nothing_is_shown_or_even_loaded(here: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=110,
     )
 
     assert done.stderr == ""

@@ -213,8 +213,17 @@ def _is_scattered(picked: xr.Dataset, ds: xr.Dataset, roles: Roles) -> bool:
     dims = [picked[name].dims[0] for name in there if len(picked[name].dims) == 1]
     if len(dims) > len(set(dims)):
         return True
-    bare = [dim for dim in picked.dims if dim not in picked.coords]
-    return any(len(_along(picked, dim)) > 1 for dim in bare)
+    return any(_lies_on_no_grid(picked, dim, set(given)) for dim in picked.dims)
+
+
+def _lies_on_no_grid(picked: xr.Dataset, dim: Hashable, given: set[str]) -> bool:
+    """Whether a dimension is that of explicit cases, or has labels that come twice."""
+    along = _along(picked, dim)
+    if dim in along or len(along) < 2:
+        return False
+    chosen = next((name for name in along if name in given), along[0])
+    distinct = set(picked[chosen].values.tolist())
+    return str(dim).startswith("case") or len(distinct) < picked.sizes[dim]
 
 
 def _along(ds: xr.Dataset, dim: Hashable) -> list[str]:

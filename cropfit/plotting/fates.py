@@ -67,7 +67,8 @@ def with_fates(ds: xr.Dataset) -> Fates:
     status = ds[STATUS].values
     words = np.full(status.shape, "failed", object)
     if ERROR in ds:
-        words = np.where(ds[ERROR].values == "", "failed", ds[ERROR].values)
+        told = ds[ERROR].values.astype(object)
+        words = np.where(told == "", "failed", told)
     for code, word in WORDS.items():
         words[status == code] = word
     errors = Counter(word for word in words[status == FAILED].tolist())

@@ -58,7 +58,9 @@ def plot_failures(
     ds = select(_diagnosed(ds), sel)
     if _rest(ds, roles):
         ds, roles = _mean_of_the_rest(with_fates(ds).share(), "share", roles)
-        return draw(arrange(ds, "share", roles, lines=0), {"vmin": 0, "vmax": 1, **options})
+        found = arrange(ds, "share", roles, lines=0)
+        ends = {"vmin": 0, "vmax": 1} if found.kind == "map" else {}
+        return draw(found, {**ends, **options})
     fates = with_fates(ds)
     return draw_fates(arrange(fates.data, "fate", roles, lines=0), fates, options)
 

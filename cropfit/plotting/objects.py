@@ -27,6 +27,12 @@ ENDINGS = {0.16: "_16", 0.5: "_50", 0.84: "_84"}
 EVIDENCE, LIKELIHOOD = "log_evidence", "max_log_likelihood"
 MOST_ROWS = 8  # columns in the overview
 MOST_NAMES = 40  # objects that are named along the axis
+LONG_NAMES = {
+    EVIDENCE: "log evidence",
+    LIKELIHOOD: "largest log likelihood",
+    "ess": "effective samples",
+    "calls": "calls of the likelihood",
+}
 NOT_TOLD = ("status", "error", "notes")
 
 
@@ -114,13 +120,20 @@ class Column:
     @property
     def known(self) -> NDArray[Any]:
         """What there is."""
-        return self.values if self.is_text else self.values[np.isfinite(self.values)]
+        return self.values[self.is_known]
+
+    @property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether an object has it."""
+        found = self.values != "" if self.is_text else np.isfinite(self.values)
+        return np.asarray(found, np.bool_)
 
     def places(self) -> NDArray[np.float64]:
-        """Where the objects stand along an axis."""
-        if self.is_text:
-            return np.asarray(np.unique(self.values, return_inverse=True)[1], float)
-        return self.values.astype(float)
+        """Where the objects stand along an axis; NaN for those that have none."""
+        if not self.is_text:
+            return self.values.astype(float)
+        found = np.searchsorted(np.unique(self.known), self.values).astype(float)
+        return np.where(self.is_known, found, np.nan)
 
 
 def _chosen(table: pd.DataFrame, what: str | None, x: str | None) -> list[str]:
@@ -147,7 +160,7 @@ def _column(table: pd.DataFrame, name: str) -> Column:
         others = [n for n in map(str, table.columns) if n not in NOT_TOLD and not _is_part(n)]
         names = ", ".join(map(repr, [*_parameters(table), *others, "status"]))
         raise DesignError(f"The catalogue has no column {name!r}; it has {names}.")
-    label = label_of(name, {"units": units.get(name)})
+    label = label_of(LONG_NAMES.get(name, name), {"units": units.get(name)})
     if table[name].dropna().map(lambda each: isinstance(each, str)).any():
         return Column(label, table[name].fillna("").astype(str).to_numpy(str), None)
     error = _numbers(table, f"{name}_err") if f"{name}_err" in table else None
@@ -181,13 +194,15 @@ def _draw(
     bars["elinewidth"] = 0.5 if crowded else 1
     axes.errorbar(x, y, column.bars, None if along is None else along.bars, **bars)
     style: dict[str, Any] = {"s": 5 if crowded else 16, "zorder": 3, "color": "C0"}
+    shown = np.isfinite(x) & np.isfinite(y)
     if colour is not None:
+        shown &= colour.is_known
         style.pop("color")
-        style |= colours_of(np.unique(colour.known), colour.label).paint(colour.values)
-    axes.scatter(x, y, **{**style, **options})
+        style |= colours_of(np.unique(colour.known), colour.label).paint(colour.values[shown])
+    axes.scatter(x[shown], y[shown], **{**style, **options})
     axes.set_ylabel(column.label)
     if column.is_text:
-        names = np.unique(column.values)
+        names = np.unique(column.known)
         axes.set_yticks(range(len(names)), names.tolist())
 
 
@@ -212,7 +227,7 @@ def _label_below(axes: Axes, table: pd.DataFrame, along: Column | None) -> None:
     if along is not None:
         axes.set_xlabel(along.label)
         if along.is_text:
-            names = np.unique(along.values)
+            names = np.unique(along.known)
             axes.set_xticks(range(len(names)), names.tolist())
     elif len(table) <= MOST_NAMES:
         words = [told(key) for key in table.index]
@@ -239,10 +254,10 @@ def _tell_states(figure: Figure, table: pd.DataFrame) -> None:
 
 def _counts(column: Column) -> Figure:
     """How many objects there are of each word."""
-    names, counts = np.unique(column.values, return_counts=True)
+    names, counts = np.unique(column.known, return_counts=True)
     figure = new_figure(6.4, 0.8 + 0.4 * len(names))
     axes = figure.subplots()
-    axes.bar_label(axes.barh([name or "(none)" for name in names.tolist()], counts), padding=3)
+    axes.bar_label(axes.barh(names.tolist(), counts), padding=3)
     axes.invert_yaxis()
     axes.set_xlabel("number of objects")
     axes.set_ylabel(column.label)
