@@ -146,21 +146,18 @@ def _label(what: Arranged, name: str | None) -> str:
 def _points(panels: list[Panel], what: Arranged, fates: Fates, options: dict[str, Any]) -> None:
     """Failed cases are drawn last, so that no crowd hides them."""
     x, y = str(what.roles.x), what.roles.y
-    rulers = [None if n is None else rule_points(what.data[n].values) for n in (x, y)]
+    along = rule_points(what.data[x].values)
+    up = _ruler(what, None) if y is None else rule_points(what.data[y].values)
     late = sorted(range(len(fates.words)), key=lambda at: fates.words[at] not in COLOURS)
     for panel in panels:
+        along.set_on(panel.axes, "x")
+        up.set_on(panel.axes, "y")
         kinds = panel.data["fate"].values
-        for ruler, direction in zip(rulers, ("x", "y"), strict=True):
-            if ruler is not None:
-                ruler.set_on(panel.axes, direction)  # type: ignore[arg-type]
-        at = [
-            np.zeros(len(kinds)) if ruler is None else ruler.place(panel.data[name].values)
-            for name, ruler in zip((x, y), rulers, strict=True)
-        ]
+        across = along.place(panel.data[x].values)
+        heights = np.zeros(len(kinds)) if y is None else up.place(panel.data[y].values)
         for kind in late:
-            mine = kinds == kind
-            colour = fates.colours[kind]
+            mine, colour = kinds == kind, fates.colours[kind]
             edge = "0.5" if colour == "none" else "none"
             style = {"s": 24, "facecolors": colour, "edgecolors": edge, "linewidths": 0.8}
-            panel.axes.scatter(at[0][mine], at[1][mine], **{**style, **options})
+            panel.axes.scatter(across[mine], heights[mine], **{**style, **options})
     name_axes(panels, _label(what, x), _label(what, y))

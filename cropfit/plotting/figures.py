@@ -67,8 +67,8 @@ def label_of(name: str, attrs: Mapping[str, Any], width: int = WIDTH) -> str:
 
 def told(value: Any) -> str:
     """A label of an axis for people: no more digits than needed."""
-    if isinstance(value, np.generic) and value.dtype.kind == "M":
-        return str(np.datetime_as_string(value, unit="auto"))  # type: ignore[call-overload]
+    if isinstance(value, np.datetime64):
+        return str(np.datetime_as_string(value, unit="auto"))
     return f"{value:g}" if isinstance(value, float | np.floating) else str(value)
 
 

@@ -209,6 +209,8 @@ def _draw(
 def _mark_failed(axes: Axes, table: pd.DataFrame) -> None:
     """Cross objects whose fit failed, at the foot of the panel."""
     failed = np.flatnonzero(table["status"].to_numpy(str) == "failed")
+    if not len(failed):
+        return
     axes.plot(
         failed,
         np.full(len(failed), 0.04),

@@ -257,11 +257,15 @@ def test_zipped_parameters_are_one_axis_by_either_name() -> None:
     assert axes.lines[0].get_ydata().tolist() == [0, 4, 2]
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 def test_pictures_take_on_the_style_and_are_kept_by_nobody(style: str, tmp_path: Path) -> None:
     before = pyplot.get_fignums()
     with pyplot.style.context(style):
+        ds = with_gaps()
         figures = [grid(a=12, b=3, c=2).cropfit.plot(), grid(a=12, b=12).cropfit.plot()]
+        figures += [ds.cropfit.plot(x="a", y="b"), ds.cropfit.plot(), ds.cropfit.plot(x="z")]
+        figures += [ds.cropfit.plot_seconds(), ds.cropfit.plot_failures()]
         for number, figure in enumerate(figures):
             figure.savefig(tmp_path / f"{number}.png")
             assert figure.get_facecolor() == mpl.colors.to_rgba(mpl.rcParams["figure.facecolor"])

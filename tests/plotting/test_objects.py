@@ -121,6 +121,14 @@ def test_without_evidence_the_likelihood_is_drawn() -> None:
     assert figure.axes[0].get_ylabel() == "largest log likelihood"
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("size", [1, 5, 6])
+def test_the_parts_of_a_figure_find_room(size: int, tmp_path: Path) -> None:
+    some = table().iloc[:size]
+    for what, options in ((None, {}), ("age", {"x": "mass", "hue": "kind"}), ("status", {})):
+        plot_objects(some, what, **options).savefig(tmp_path / "some.png")
+
+
 def test_very_many_objects_go_by_number() -> None:
     many = pd.concat([table()] * 20)
     many.attrs = table().attrs
