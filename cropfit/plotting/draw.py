@@ -140,6 +140,8 @@ def _lines(
             one = panel.data if hue is None else panel.data.isel({hue: place})
             style["color"] = colours.of(place)
             panel.axes.plot(ruler.at, one[what.value].values, **{**style, **options})
+        if ruler.ticks:
+            panel.axes.set_xlim(-0.5, len(ruler.at) - 0.5)  # labels without a value, too
         marks.below(panel.axes, ruler.at, panel.data, x)
     name_axes(panels, _label(what.data, x), _label(what.data, what.value))
     colours.explain(figure, [panel.axes for panel in panels])

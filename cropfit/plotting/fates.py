@@ -100,6 +100,8 @@ def draw_fates(what: Arranged, fates: Fates, options: Mapping[str, Any]) -> Figu
     ]
     labels = [f"{word} ({count})" for word, count in zip(fates.words, fates.counts, strict=True)]
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    if what.roles.y is None and len(panels) == 1 and what.kind == "line":
+        figure.set_figheight(2.4)
     if what.title:
         figure.suptitle(what.title, fontsize="medium")
     return figure
@@ -129,6 +131,7 @@ def _cells(panels: list[Panel], what: Arranged, fates: Fates, options: dict[str,
         panel.axes.pcolormesh(along.edges, up.edges, shown, **style)
         hatch(panel.axes)
         if y is None:
+            panel.axes.set_yticks([])
             panel.axes.set_box_aspect(0.15)
     name_axes(panels, _label(what, x), _label(what, y))
 

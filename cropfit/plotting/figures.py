@@ -53,7 +53,7 @@ def new_figure(width: float, height: float) -> Figure:
 def new_panels(rows: int, columns: int) -> tuple[Figure, NDArray[Any]]:
     """A figure with panels that share their axes."""
     width, height = (6.4, 4.4) if rows * columns == 1 else (3.2, 2.8)
-    figure = new_figure(width * columns + 0.9 * (columns > 1), height * rows + 0.5 * (rows > 1))
+    figure = new_figure(width * columns + 0.9 * (columns > 1), height * rows + 0.5)
     return figure, figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
 
 

@@ -60,7 +60,10 @@ def plot_failures(
         ds, roles = _mean_of_the_rest(with_fates(ds).share(), "share", roles)
         found = arrange(ds, "share", roles, lines=0)
         ends = {"vmin": 0, "vmax": 1} if found.kind == "map" else {}
-        return draw(found, {**ends, **options})
+        figure = draw(found, {**ends, **options})
+        if found.kind == "line":
+            figure.axes[0].set_ylim(-0.02, 1.02)
+        return figure
     fates = with_fates(ds)
     return draw_fates(arrange(fates.data, "fate", roles, lines=0), fates, options)
 

@@ -23,6 +23,7 @@ __all__ = ["HATCH", "RED", "Marks", "hatch"]
 RED = "#d62728"
 BLANK = {MISSING: "not grown", IGNORED: "set aside", DONE: "not a number", -1: "without a value"}
 HATCH = "////"
+SMALL = 7.0  # points a cell, below which crosses would hide what is around them
 
 
 def hatch(axes: Axes) -> Any:
@@ -47,7 +48,7 @@ class Marks:
         self._value = value
         self._counts: dict[str, int] = {}
         self._has_hatch = False
-        self._has_cross = False
+        self._sign = ""
         self._grey: Any = "0.5"
         self._count(data)
 
@@ -80,13 +81,12 @@ class Marks:
         if STATUS not in data:
             return
         failed = (data[STATUS] == FAILED).broadcast_like(data[self._value])
-        rows, columns = np.nonzero(failed.transpose(*data[self._value].dims).values)
-        inches = axes.get_position()
-        width, height = figure.get_size_inches()
-        cell = min(
-            72 * width * inches.width / len(along.at), 72 * height * inches.height / len(up.at)
-        )
-        self._cross(axes, along.at[columns], up.at[rows], size=float(np.clip(0.5 * cell, 1.5, 9)))
+        places = failed.transpose(*data[self._value].dims).values
+        if min(_points_a_cell(figure, axes, len(along.at), len(up.at))) < SMALL:
+            self._fill(axes, along, up, places)
+            return
+        rows, columns = np.nonzero(places)
+        self._cross(axes, along.at[columns], up.at[rows])
 
     def legend(self, figure: Figure) -> None:
         """Say what the marks mean, and how many cases they stand for."""
@@ -99,8 +99,8 @@ class Marks:
         labels = []
         counts = dict(self._counts)
         if failed := counts.pop("failed", 0):
-            marker = "x" if self._has_cross else ""
-            cross = Line2D([], [], linestyle="none", color=RED, marker=marker, markeredgewidth=1.8)
+            width = 1.8 if self._sign == "x" else 0
+            cross = Line2D([], [], ls="none", color=RED, marker=self._sign, markeredgewidth=width)
             handles.append(cross)
             labels.append(f"{failed} failed")
         if counts:
@@ -108,7 +108,7 @@ class Marks:
             handles.append(Patch(facecolor="none", linewidth=0, hatch=pattern, ec=self._grey))
             labels.append(", ".join(f"{count} {name}" for name, count in counts.items()))
         style: dict[str, Any] = {"ncols": 2, "frameon": False, "fontsize": "small"}
-        if not self._has_cross and not self._has_hatch:
+        if not self._sign and not self._has_hatch:
             style |= {"handlelength": 0, "handletextpad": 0}
         figure.legend(handles, labels, loc="outside lower left", **style)
 
@@ -129,29 +129,36 @@ class Marks:
             found[BLANK[code]] = int(((status == code) & empty).sum())
         self._counts = {name: count for name, count in found.items() if count}
 
-    def _cross(
-        self,
-        axes: Axes,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        *,
-        size: float = 7.0,
-        foot: bool = False,
-    ) -> None:
+    def _fill(self, axes: Axes, along: Ruler, up: Ruler, places: NDArray[np.bool_]) -> None:
+        """Fill cells that are too small for a cross."""
+        from matplotlib.colors import ListedColormap
+
+        self._sign = "s" if places.any() else self._sign
+        shown = np.ma.masked_equal(places.astype(np.int8), 0)
+        style: dict[str, Any] = {"cmap": ListedColormap([RED]), "rasterized": True}
+        axes.pcolormesh(along.edges, up.edges, shown, label="failed", **style)
+
+    def _cross(self, axes: Axes, x: NDArray[Any], y: NDArray[Any], *, foot: bool = False) -> None:
         if not len(x):
             return
-        self._has_cross = True
-        is_small = size < 4
+        self._sign = "x"
         axes.plot(
             x,
             y,
             linestyle="none",
-            marker="s" if is_small else "x",
-            markersize=size,
-            markeredgewidth=0 if is_small else 1.8,
+            marker="x",
+            markersize=7,
+            markeredgewidth=1.8,
             color=RED,
             zorder=5,
             clip_on=not foot,
             label="failed",
             transform=axes.get_xaxis_transform() if foot else axes.transData,
         )
+
+
+def _points_a_cell(figure: Figure, axes: Axes, columns: int, rows: int) -> tuple[float, float]:
+    """About how wide and high a cell is, in points."""
+    width, height = 72 * figure.get_size_inches()
+    share = axes.get_position()
+    return width * share.width / columns, height * share.height / rows

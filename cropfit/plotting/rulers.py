@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Ruler", "rule", "rule_points"]
 
 MOST_TICKS = 30  # labels that are all written out
-FEW = 12  # cells that have a tick each
+FEW, FEWEST = 12, 6  # cells that have a tick each, at uneven distances and at even ones
+LINE = 54  # characters of ticks that find room below one panel
 UNEVEN = 3  # times as far from one label to the next as between two others
 LONGEST_TICK = 24  # characters of one
 
@@ -70,13 +72,13 @@ class Ruler:
         if self.scale == "log":
             (axes.set_xscale if direction == "x" else axes.set_yscale)("log")
         if self.is_time:
-            axis.axis_date()
+            _write_dates(axis)
         if self.ticks:
             step = -(-len(self.ticks) // MOST_TICKS)
             words = [_shortened(tick) for tick in self.ticks[::step]]
             axis.set_ticks(self.at[::step], words)
             axis.set_ticks([], minor=True)
-            if direction == "x" and sum(map(len, words)) > 40:
+            if direction == "x" and sum(map(len, words)) > LINE // _columns(axes):
                 axes.tick_params(axis="x", labelrotation=45)
                 for label in axes.get_xticklabels():
                     label.set(horizontalalignment="right", rotation_mode="anchor")
@@ -92,7 +94,7 @@ def rule(labels: NDArray[Any], *, cells: bool = False) -> Ruler:
         steps = np.abs(np.diff(labels.astype(float)))
         if len(steps) > 1 and steps.max() > UNEVEN * steps.min() and not is_geometric(labels):
             labels = np.array([told(label) for label in labels.tolist()])
-        else:
+        elif len(labels) <= FEWEST:
             return replace(rule(labels), ticks=tuple(told(label) for label in labels.tolist()))
     if labels.dtype.kind == "M":
         return Ruler(_days(labels), is_time=True)
@@ -111,12 +113,23 @@ def rule_points(values: NDArray[Any]) -> Ruler:
     return rule(np.unique(values))
 
 
+def _columns(axes: Axes) -> int:
+    """How many panels stand beside each other."""
+    spec = axes.get_subplotspec()
+    return 1 if spec is None else spec.get_gridspec().ncols
+
+
+def _write_dates(axis: Any) -> None:
+    plain: Any = importlib.import_module("matplotlib.dates")
+    where = plain.AutoDateLocator(maxticks=8)
+    axis.set_major_locator(where)
+    axis.set_major_formatter(plain.ConciseDateFormatter(where))
+
+
 def _days(dates: NDArray[Any]) -> NDArray[np.float64]:
     """Dates as matplotlib counts them."""
-    from matplotlib import dates as plain
-
-    convert: Any = plain.date2num
-    return np.asarray(convert(dates), np.float64)
+    plain: Any = importlib.import_module("matplotlib.dates")
+    return np.asarray(plain.date2num(dates), np.float64)
 
 
 def _shortened(text: str) -> str:
