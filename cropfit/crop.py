@@ -279,6 +279,7 @@ class Crop(Queued, Carried, Pictured):
         on_error: Literal["record", "raise"] = "record",
         retries: int = 0,
         max_fails: int | None = None,
+        max_batches: int | None = None,
         steal: bool = False,
         wait: bool = False,
         walltime: Duration | None = None,
@@ -309,6 +310,8 @@ class Crop(Queued, Carried, Pictured):
             How often such a case is tried again at once.
         max_fails : int, optional
             Leave after so many failed cases.
+        max_batches : int, optional
+            Leave after so many batches, all new processes together.
         steal : bool
             Take the named batches even from workers that seem alive.
         wait : bool
@@ -363,6 +366,7 @@ class Crop(Queued, Carried, Pictured):
             on_error,
             retries,
             max_fails,
+            max_batches,
             steal,
             wait,
             walltime,
