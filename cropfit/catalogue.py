@@ -9,7 +9,7 @@ fit_catalogue(ids, model, load_data) ──sow──▶ a crop of labelled objec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from cropfit.attributes import to_plain
@@ -18,11 +18,11 @@ from cropfit.errors import DesignError, NotFoundError
 from cropfit.fitting.catalogue.keeper import Keeper
 from cropfit.fitting.catalogue.merging import DRAWS, OBJECT, ROW
 from cropfit.fitting.catalogue.targets import Target, read_targets
+from cropfit.picturing import PicturedCatalogue
 from cropfit.work.context import Case
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from cropfit.fitting.catalogue.recipe import Recipe
     from cropfit.fitting.model import Model
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue", "fit_catalogue"]
 
 
-class Catalogue(Crop):
+class Catalogue(PicturedCatalogue, Crop):
     """The fits of many objects: a crop, and the table that it becomes.
 
     Made by `fit_catalogue`, or from disk by ``Catalogue.load(run)``. All that a crop can do
@@ -180,40 +180,6 @@ class Catalogue(Crop):
         """The Dataset of what there is by now; nothing is saved or deleted."""
         wanted = {**options, **self._keeper().reaps_with}
         return self._keeper().collect(super().peek(**wanted), sync=False)
-
-    def plot(self, what: str | None = None, /, *, x: str | None = None, **options: Any) -> Figure:
-        """Draw a column over the objects, or against another one; what there is by now.
-
-        Parameters
-        ----------
-        what : str, optional
-            A parameter, which is drawn with bars from the 16th to the 84th percentile, or any
-            column of `merge`. By default evidence and all parameters, one below the other; of
-            words such as "status" how often each comes.
-        x : str, optional
-            The same for the horizontal axis; by default the objects.
-        **options
-            ``y`` stands for `what`, ``hue`` is a column that gives the colour; all else as of
-            matplotlib's ``scatter``.
-
-        Raises
-        ------
-        DesignError
-            There is no such column; lists those that there are.
-        """
-        from cropfit.fitting.catalogue.merging import merge
-        from cropfit.fitting.catalogue.table import to_frame
-        from cropfit.plotting.objects import plot_objects
-
-        y, hue = options.pop("y", None), options.pop("hue", None)
-        table = to_frame(merge(*self._open()))
-        return plot_objects(table, y if what is None else what, x=x, hue=hue, options=options)
-
-    def plot_coverage(self, truths: Any, names: Sequence[str] | None = None) -> Figure:
-        """Draw how often posteriors hold the truth; see `cropfit.plot_coverage`."""
-        from cropfit.plotting.coverage import plot_coverage
-
-        return plot_coverage(self.peek(), truths, names)
 
     def fit(self, key: str | int) -> Fit:
         """Fit one object here and now, as its worker would; for a closer look.

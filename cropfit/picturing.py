@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cropfit.errors import DesignError
@@ -112,6 +112,44 @@ class Pictured(Tended):
         from cropfit.work.examine import examine
 
         return _accessor(examine(*self._open()))
+
+
+class PicturedCatalogue(Pictured):
+    """One catalogue, as far as pictures of its columns are concerned."""
+
+    def plot(self, what: str | None = None, /, *, x: str | None = None, **options: Any) -> Figure:
+        """Draw a column over the objects, or against another one; what there is by now.
+
+        Parameters
+        ----------
+        what : str, optional
+            A parameter, which is drawn with bars from the 16th to the 84th percentile, or any
+            column of `merge`. By default evidence and all parameters, one below the other; of
+            words such as "status" how often each comes.
+        x : str, optional
+            The same for the horizontal axis; by default the objects.
+        **options
+            ``y`` stands for `what`, ``hue`` is a column that gives the colour; all else as of
+            matplotlib's ``scatter``.
+
+        Raises
+        ------
+        DesignError
+            There is no such column; lists those that there are.
+        """
+        from cropfit.fitting.catalogue.merging import merge
+        from cropfit.fitting.catalogue.table import to_frame
+        from cropfit.plotting.objects import plot_objects
+
+        y, hue = options.pop("y", None), options.pop("hue", None)
+        table = to_frame(merge(*self._open()))
+        return plot_objects(table, y if what is None else what, x=x, hue=hue, options=options)
+
+    def plot_coverage(self, truths: Any, names: Sequence[str] | None = None) -> Figure:
+        """Draw how often posteriors hold the truth; see `cropfit.plot_coverage`."""
+        from cropfit.plotting.coverage import plot_coverage
+
+        return plot_coverage(self.peek(), truths, names)
 
 
 def _accessor(ds: xr.Dataset) -> CropfitAccessor:
