@@ -13,4 +13,4 @@ def in_notebook() -> bool:
 
 def is_watched() -> bool:
     """Whether a bar would be seen: on a terminal or in a notebook."""
-    return sys.stderr.isatty() or in_notebook()
+    return (sys.stderr is not None and sys.stderr.isatty()) or in_notebook()

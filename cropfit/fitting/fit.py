@@ -177,7 +177,7 @@ def _workers(problem: Problem, pool: Any, n_pool: int | None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _bar(wanted: bool) -> Iterator[Callable[..., None] | None]:
-    """What shows ``calls=``, ``dlogz=`` and others ; None where nobody looks."""
+    """What shows ``calls=``, ``dlogz=`` and others; None where nobody looks."""
     if not wanted or not is_watched():
         yield None
         return

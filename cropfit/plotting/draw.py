@@ -185,7 +185,9 @@ def _points(
     for panel in panels:
         rulers[0].set_on(panel.axes, "x")
         rulers[1].set_on(panel.axes, "y")
-        known = np.isfinite(panel.data[what.value].values.astype(float))
+        known = _is_known(panel.data[what.value])
+        if hue is not None:
+            known &= _is_known(panel.data[hue])
         at = [r.place(panel.data[n].values) for n, r in zip((x, y), rulers, strict=True)]
         style: dict[str, Any] = {"s": size, "linewidths": 0, "color": "C0"}
         if colours is not None and hue is not None:
@@ -195,6 +197,11 @@ def _points(
     name_axes(panels, _label(what.data, x), _label(what.data, y))
     if colours is not None:
         colours.explain(figure, [panel.axes for panel in panels])
+
+
+def _is_known(column: xr.DataArray) -> NDArray[np.bool_]:
+    is_number = column.dtype.kind in "iuf"
+    return np.isfinite(column.values) if is_number else np.ones(column.shape, bool)
 
 
 def _hist(

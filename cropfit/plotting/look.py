@@ -40,7 +40,7 @@ def plot_seconds(
     """Draw how long cases took; see `CropfitAccessor.plot_seconds`."""
     figure_class()
     ds = select(_diagnosed(ds)[[STATUS, SECONDS]], sel)
-    ds, roles = _mean_of_the_rest(ds, SECONDS, roles)
+    ds = _mean(ds, SECONDS, _rest(ds, roles))
     found = arrange(ds, SECONDS, roles, lines=0)
     seconds = ds[SECONDS].values[ds[SECONDS].values > 0]
     if found.kind == "map" and seconds.size and seconds.max() > SPREAD * seconds.min():
@@ -56,15 +56,14 @@ def plot_failures(
     """Draw what became of the cases; see `CropfitAccessor.plot_failures`."""
     figure_class()
     ds = select(_diagnosed(ds), sel)
-    if _rest(ds, roles):
-        ds, roles = _mean_of_the_rest(with_fates(ds).share(), "share", roles)
-        found = arrange(ds, "share", roles, lines=0)
+    fates = with_fates(ds)
+    if rest := _rest(ds, roles):
+        found = arrange(_mean(fates.share(), "share", rest), "share", roles, lines=0)
         ends = {"vmin": 0, "vmax": 1} if found.kind == "map" else {}
         figure = draw(found, {**ends, **options})
         if found.kind == "line":
             figure.axes[0].set_ylim(-0.02, 1.02)
         return figure
-    fates = with_fates(ds)
     return draw_fates(arrange(fates.data, "fate", roles, lines=0), fates, options)
 
 
@@ -90,11 +89,10 @@ def _rest(ds: xr.Dataset, roles: Roles) -> list[str]:
     return free[max(0, 2 - len(taken)) :] if len(sizes) > MOST_PLACES else []
 
 
-def _mean_of_the_rest(ds: xr.Dataset, name: str, roles: Roles) -> tuple[xr.Dataset, Roles]:
-    rest = _rest(ds, roles) if STATUS in ds else _rest(ds.rename({name: STATUS}), roles)
+def _mean(ds: xr.Dataset, name: str, rest: list[str]) -> xr.Dataset:
+    """One variable, averaged over parameters; the rest of the Dataset has no mean."""
     if not rest:
-        return ds, roles
+        return ds
     mean = ds[name].mean(rest, keep_attrs=True)
-    long_name = f"{mean.attrs.get('long_name', name)}, mean over {', '.join(rest)}"
-    mean.attrs["long_name"] = long_name
-    return mean.to_dataset(name=name).transpose(*sorted(mean.dims, key=str)), roles
+    mean.attrs["long_name"] = f"{mean.attrs.get('long_name', name)}, mean over {', '.join(rest)}"
+    return mean.to_dataset(name=name)

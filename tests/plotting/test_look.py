@@ -266,6 +266,8 @@ def test_pictures_take_on_the_style_and_are_kept_by_nobody(style: str, tmp_path:
         figures = [grid(a=12, b=3, c=2).cropfit.plot(), grid(a=12, b=12).cropfit.plot()]
         figures += [ds.cropfit.plot(x="a", y="b"), ds.cropfit.plot(), ds.cropfit.plot(x="z")]
         figures += [ds.cropfit.plot_seconds(), ds.cropfit.plot_failures()]
+        none = ds.where(ds.a != 3)
+        figures += [none.cropfit.plot_seconds(x="a"), none.cropfit.plot_failures(x="a")]
         for number, figure in enumerate(figures):
             figure.savefig(tmp_path / f"{number}.png")
             assert figure.get_facecolor() == mpl.colors.to_rgba(mpl.rcParams["figure.facecolor"])
