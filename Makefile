@@ -78,5 +78,5 @@ bench: $(VENV)/.ready-dev
 	@$(BIN)/python scripts/bench.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) docs/_build docs/reference/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) docs/_build docs/reference/generated docs/howto/pictures build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

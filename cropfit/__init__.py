@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
+    from cropfit.plotting.coverage import plot_coverage
     from cropfit.rounds.rounds import auto_grow
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
@@ -97,6 +98,7 @@ _WHERE = {
     "Fit": "cropfit.fitting.result",
     "Model": "cropfit.fitting.model",
     "fit": "cropfit.fitting.fit",
+    "plot_coverage": "cropfit.plotting.coverage",
     "Command": "cropfit.fitting.pipeline.command",
     "CosmoSIS": "cropfit.fitting.pipeline.cosmosis",
     "Pipeline": "cropfit.fitting.pipeline.run",
@@ -201,6 +203,7 @@ __all__ = [
     "load_dataset",
     "load_ds",
     "open_dataset",
+    "plot_coverage",
     "save_ds",
     "save_merge_ds",
     "sow",

@@ -18,6 +18,7 @@ from cropfit.errors import DesignError, NotFoundError
 from cropfit.fitting.catalogue.keeper import Keeper
 from cropfit.fitting.catalogue.merging import DRAWS, OBJECT, ROW
 from cropfit.fitting.catalogue.targets import Target, read_targets
+from cropfit.picturing import PicturedCatalogue
 from cropfit.work.context import Case
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue", "fit_catalogue"]
 
 
-class Catalogue(Crop):
+class Catalogue(PicturedCatalogue, Crop):
     """The fits of many objects: a crop, and the table that it becomes.
 
     Made by `fit_catalogue`, or from disk by ``Catalogue.load(run)``. All that a crop can do

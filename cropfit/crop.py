@@ -12,7 +12,8 @@ from cropfit.disk.functions import short_name
 from cropfit.disk.layout import check_name, folder_of, name_of
 from cropfit.errors import DesignError, NotFoundError
 from cropfit.find import find_crop
-from cropfit.progress import Bar
+from cropfit.picturing import Pictured
+from cropfit.progress import PATIENCE, Bar, Progress
 from cropfit.queueing import Queued
 from cropfit.tending import Batches
 from cropfit.work.employ import Terms, conclude, employ
@@ -30,7 +31,7 @@ LEASE = 120.0  # seconds; well above the stalls that network file systems have
 MAX_DEATHS = 3
 
 
-class Crop(Queued, Carried):
+class Crop(Queued, Carried, Pictured):
     """One sowing: a function, its cases, and the folder that holds them.
 
     Parameters
@@ -67,7 +68,7 @@ class Crop(Queued, Carried):
     max_deaths : int
         How many workers may die in one case before it counts as failed.
     verbosity : int
-        0 says nothing, 1 says what was done, 2 shows progress on a terminal.
+        0 says nothing; 1 says what was done, with bars where somebody looks.
     farmer : Runner, Harvester or Sampler, optional
         Gives the function, its outputs and constants, and takes in what is reaped.
 
@@ -263,9 +264,10 @@ class Crop(Queued, Carried):
         from cropfit.work.sow import sow
 
         request = request_of(self, grid, self._declared, self._farmer, options, told)
-        self.say(
-            sow(self._root, request, exists=exists, lease=self.lease, max_deaths=self.max_deaths)
-        )
+        terms: Any = {"exists": exists, "lease": self.lease, "max_deaths": self.max_deaths}
+        with Progress(self.verbosity, 1, what="sow", unit="", delay=PATIENCE) as bar:
+            done = sow(self._root, request, **terms, progress=bar.tell)
+        self.say(done)
 
     # -- grow ----------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.disk.owner import Owner
 from cropfit.errors import CropError
-from cropfit.progress import Bar
+from cropfit.progress import PATIENCE, Bar, Progress
 
 if TYPE_CHECKING:
     from cropfit.work.care import Status
@@ -40,7 +40,7 @@ class Tended:
     name : str
         The crop's name.
     verbosity : int
-        0 says nothing, 1 says what was done, 2 shows progress on a terminal.
+        0 says nothing; 1 says what was done, with bars where somebody looks.
     """
 
     def __init__(self, root: str, name: str, verbosity: int) -> None:
@@ -333,7 +333,7 @@ class Tended:
 
         manifest, ledger = self._open()
         if wait:
-            with Bar(self.verbosity, manifest.num_batches, ledger) as bar:
+            with Bar(self.verbosity, manifest.num_batches, ledger, "wait") as bar:
                 wait_until_grown(
                     manifest,
                     ledger,
@@ -357,8 +357,10 @@ class Tended:
             from cropfit.farming.farmer import gathered_by
 
             wanted = gathered_by(farmer, wanted, sync=sync, overwrite=overwrite)
-        reaper = Reaper(manifest, ledger, wanted)
-        result = reaper.reap()
+        total = manifest.num_batches
+        with Progress(self.verbosity, total, what="reap", unit="batch", delay=PATIENCE) as bar:
+            reaper = Reaper(manifest, ledger, wanted, bar.tell)
+            result = reaper.reap()
         if saved := reaper.saved or wanted.keeper:
             gone = f" The crop {self._root} is deleted." if wanted.deletes else ""
             self.say(f"{'Saved' if reaper.saved else 'Added'} and verified: {saved}.{gone}")

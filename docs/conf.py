@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from typing import Any
+
 import cropfit
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "cropfit"
 author = "the cropfit developers"
@@ -30,3 +36,11 @@ html_title = f"cropfit {release}"
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
 nitpicky = False
+
+
+def setup(app: Any) -> None:
+    """Draw the pictures of the how-to page with the code that stands beside them."""
+    from draw_pictures import draw
+
+    page = Path(__file__).parent / "howto" / "pictures.md"
+    app.connect("builder-inited", lambda _: draw(page, page.parent / "pictures"))

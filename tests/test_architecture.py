@@ -31,12 +31,14 @@ LAYERS = {
     "cropfit.errors": 0,
     "cropfit.grid": 0,
     "cropfit.outputs": 0,
+    "cropfit.watched": 0,
     "cropfit.tables": 0,
     "cropfit.values": 0,
     "cropfit.disk": 1,
     "cropfit.work": 2,
     "cropfit.engines": 3,
     "cropfit.fitting": 3,
+    "cropfit.plotting": 3,
     "cropfit": 4,
     "cropfit.__main__": 4,
     "cropfit.carrying": 4,
@@ -44,6 +46,7 @@ LAYERS = {
     "cropfit.cli": 4,
     "cropfit.crop": 4,
     "cropfit.find": 4,
+    "cropfit.picturing": 4,
     "cropfit.progress": 4,
     "cropfit.queueing": 4,
     "cropfit.rounds": 4,
@@ -79,7 +82,6 @@ SLOW = {
 # What a module is all about; it is loaded by the function that needs it.
 MAY_LOAD = {
     "cropfit.farming.accessor": {"xarray"},
-    "cropfit.fitting.figure": {"matplotlib"},
     "cropfit.fitting.samplers.walkers": {"dynesty"},  # its classes derive from dynesty's
     "cropfit.views.terminal": {"rich"},
 }

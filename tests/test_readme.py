@@ -54,7 +54,7 @@ def test_all_code_runs_from_top_to_bottom(tmp_path):
     saved = sorted(path.name for path in tmp_path.iterdir())
     (cultivated,) = tmp_path.glob("population-*.nc")
     fitted = ["decay", "decay.fit", "decay.nc", "decay.png", "decays.ecsv", "decays.nc"]
-    reaped = ["far.nc", "oscillator.nc", "populations-all.nc", "stars.nc", "walks.nc"]
+    reaped = ["far.nc", "oscillator.nc", "populations-all.nc", "stars.nc", "stars.png", "walks.nc"]
     kept = ["shots.csv", "some.tar", cultivated.name]
     assert saved == sorted([*fitted, *reaped, *kept])
     assert len((tmp_path / "shots.csv").read_text().splitlines()) == 41

@@ -170,7 +170,7 @@ def _grow(folder: str, terms: Terms, as_json: bool) -> int:
     from cropfit.work.employ import employ
 
     manifest, ledger = open_crop(folder)
-    with Bar(0 if as_json else 2, manifest.num_batches, ledger) as bar:
+    with Bar(0 if as_json else 1, manifest.num_batches, ledger) as bar:
         teller = _Teller(manifest, bar)
         report = employ(manifest, ledger, terms, teller)
         if report is None:

@@ -77,22 +77,24 @@ def _reap(
 ) -> dict[str, Any]:
     """Reap, and tell what was written."""
     from cropfit.farming.farmer import gathered_by
-    from cropfit.progress import Bar
+    from cropfit.progress import PATIENCE, Bar, Progress
     from cropfit.tending import open_crop as open_books
     from cropfit.work.reap import Reaper, Wanted
     from cropfit.work.wait import wait_until_grown
 
     manifest, ledger = open_books(folder)
     if wait:
-        with Bar(0 if as_json else 2, manifest.num_batches, ledger) as bar:
+        with Bar(0 if as_json else 1, manifest.num_batches, ledger, "wait") as bar:
             wait_until_grown(manifest, ledger, lambda done, total: bar.update_to(done))
     target = True if to is None else os.path.abspath(to)
     wanted = Wanted(target, load=not no_load, **options)
     farmer = open_crop(folder).farmer
     if farmer is not None:
         wanted = gathered_by(farmer, wanted, overwrite=options["overwrite"] or None)
-    reaper = Reaper(manifest, ledger, wanted)
-    result = reaper.reap()
+    total, seen = manifest.num_batches, 0 if as_json else 1
+    with Progress(seen, total, what="reap", unit="batch", delay=PATIENCE) as shown:
+        reaper = Reaper(manifest, ledger, wanted, shown.tell)
+        result = reaper.reap()
     sizes = {str(name): int(size) for name, size in getattr(result, "sizes", {}).items()}
     variables = [str(name) for name in getattr(result, "data_vars", ())]
     if hasattr(result, "close"):

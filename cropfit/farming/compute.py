@@ -50,7 +50,7 @@ def compute(
     parallel: bool = False,
     num_workers: int | None = None,
     executor: Any = None,
-    verbosity: int = 0,
+    verbosity: int = 1,
     on_error: OnError = "raise",
     layout: Layout = "auto",
     fill_value: Any = None,
@@ -71,7 +71,7 @@ def compute(
         Compute by the workers of a pool; see `Crop.grow`. They must see the current folder,
         where a hidden folder stands as long as they compute.
     verbosity : int
-        2 shows progress on a terminal.
+        0 shows nothing, 1 a bar where somebody looks, at a terminal or in a notebook.
     on_error : {"raise", "record"}
         End at the first case that raises, or go on; its results are missing values then.
     layout, fill_value
@@ -109,10 +109,10 @@ def _here(
     request: Request, verbosity: int, on_error: OnError, nested: bool, how: dict[str, Any]
 ) -> Computed:
     """Compute in this process."""
-    from cropfit.progress import Counter
+    from cropfit.progress import Progress
 
-    with Counter(verbosity, request.grid.size) as counter:
-        direct = Direct(request, on_error, counter.update_to)
+    with Progress(verbosity, request.grid.size, what="run", unit="case") as bar:
+        direct = Direct(request, on_error, bar.tell)
         direct.compute()
     if nested or direct.is_list():
         return Computed(direct.results(nest=nested), None, direct.failures)
@@ -133,9 +133,15 @@ def _grown(
     from cropfit.crop import LEASE, MAX_DEATHS, Crop
     from cropfit.work.sow import sow
 
+    class Run(Crop):
+        """A crop that shows bars, but says nothing of itself."""
+
+        def say(self, text: str) -> None:
+            pass
+
     parent = tempfile.mkdtemp(prefix=".cropfit-", dir=None if executor is None else os.getcwd())
     try:
-        crop = Crop(name="run", parent_dir=parent, verbosity=verbosity if verbosity > 1 else 0)
+        crop = Run(name="run", parent_dir=parent, verbosity=verbosity)
         sow(crop.location, request, lease=LEASE, max_deaths=MAX_DEATHS)
         crop.grow(num_workers=num_workers, executor=executor, on_error=on_error)
         failures = crop.errors()

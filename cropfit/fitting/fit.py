@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from cropfit.fitting.identity import told
 from cropfit.fitting.model import Model
 from cropfit.fitting.problem import Problem
 from cropfit.fitting.result import Fit
+from cropfit.watched import is_watched
 from cropfit.work.context import Case, current_case
 from cropfit.work.limits import Duration, seconds
 
@@ -76,7 +76,7 @@ def fit(
     timeout : duration, optional
         The same in time: seconds or ``"1:30:00"``.
     progress : bool
-        Whether to show a bar on a terminal.
+        Whether to show a bar where somebody looks, at a terminal or in a notebook.
     **sampler_options
         As of the sampler.
 
@@ -177,8 +177,8 @@ def _workers(problem: Problem, pool: Any, n_pool: int | None) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _bar(wanted: bool) -> Iterator[Callable[..., None] | None]:
-    """What shows ``calls=``, ``dlogz=`` and others on a terminal; None where nobody looks."""
-    if not wanted or not sys.stderr.isatty():
+    """What shows ``calls=``, ``dlogz=`` and others; None where nobody looks."""
+    if not wanted or not is_watched():
         yield None
         return
     from tqdm.auto import tqdm

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.errors import DesignError, MissingDependencyError
+from cropfit.plotting.figures import figure_class
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +45,7 @@ def plot_corner(fit: Fit, names: Sequence[str] | None = None, **options: Any) ->
     MissingDependencyError
         The package corner is not installed.
     """
-    figure_class = _figure_class()
+    figure_type = figure_class()
     try:
         import corner
     except ImportError as error:
@@ -60,7 +61,7 @@ def plot_corner(fit: Fit, names: Sequence[str] | None = None, **options: Any) ->
         )
     columns = np.column_stack([fit[name] for name in chosen])
     with rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
-        figure = figure_class(figsize=(1.2 + 2.0 * len(chosen),) * 2)  # corner arranges the panels
+        figure = figure_type(figsize=(1.2 + 2.0 * len(chosen),) * 2)  # corner arranges the panels
     given = {
         "labels": [_label(fit, name) for name in chosen],
         "weights": fit.weights,
@@ -111,7 +112,7 @@ def plot_fit(
     DesignError
         The model has no ``predict``, or no observed values can be found.
     """
-    figure_class = _figure_class()
+    figure_type = figure_class()
     model = fit.model if model is None else model
     data = fit.data if data is None else data
     if model is None or model.predict is None:
@@ -121,7 +122,7 @@ def plot_fit(
         )
     seen = _observed(data if observed is None else observed, (x, y, yerr))
     curves = _curves(fit, model, data, seen, x, n_curves)
-    figure = figure_class(figsize=(7, 5.6), layout="constrained")
+    figure = figure_type(figsize=(7, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     _draw_curves(upper, lower, seen, curves)
     _draw_data(upper, lower, seen, curves.at_data)
@@ -141,10 +142,10 @@ def plot_trace(fit: Fit, names: Sequence[str] | None = None) -> Figure:
     names : sequence of str, optional
         Parameters and derived quantities; by default all that vary.
     """
-    figure_class = _figure_class()
+    figure_type = figure_class()
     chosen = _varying(fit) if names is None else list(names)
     rows = len(chosen) + 1
-    figure = figure_class(figsize=(7, 1.2 + 1.3 * rows), layout="constrained")
+    figure = figure_type(figsize=(7, 1.2 + 1.3 * rows), layout="constrained")
     axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
     finite = np.isfinite(fit.log_likelihood)
     steps = np.arange(len(fit))
@@ -327,13 +328,3 @@ def _title(fit: Fit, name: str) -> str:
     low, middle, high = fit.percentiles()[name]
     value, minus, plus = with_error(middle, middle - low, high - middle)
     return f"{fit.labels.get(name, name)} = ${value}_{{-{minus}}}^{{+{plus}}}$"
-
-
-def _figure_class() -> type[Figure]:
-    try:
-        from cropfit.fitting.figure import Picture
-    except ImportError as error:
-        raise MissingDependencyError(
-            "Pictures need matplotlib: pip install 'cropfit[plot]'."
-        ) from error
-    return Picture

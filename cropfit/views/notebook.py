@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,12 +12,13 @@ from typing import Any
 from cropfit.errors import CropError
 from cropfit.views.glance import Glance, Looker
 from cropfit.views.page import to_html
+from cropfit.watched import in_notebook
 
 
 def watch(root: str, interval: float, wait: bool) -> Any:
     """Show a crop until it is finished; see `cropfit.Crop.watch`."""
     looker = Looker(root)
-    if not _in_notebook():
+    if not in_notebook():
         _refresh(looker, interval, _print_changes())
         return None
     if wait or importlib.util.find_spec("ipywidgets") is None:
@@ -32,12 +32,6 @@ def watch(root: str, interval: float, wait: bool) -> Any:
 
     threading.Thread(target=_refresh, args=(looker, interval, show), daemon=True).start()
     return widget
-
-
-def _in_notebook() -> bool:
-    """Whether a kernel that can show HTML runs this."""
-    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
-    return bool(shell) and hasattr(shell, "kernel")
 
 
 def _refresh(looker: Looker, interval: float, show: Callable[[Glance], None]) -> None:

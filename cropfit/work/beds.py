@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,10 +18,17 @@ from cropfit.grid import Grid
 from cropfit.work.request import Request, array_digest, hash_of
 
 DIGESTS = "/digests"  # of the names of arrays that tell objects apart
+TELL = 64  # folders from one telling of progress to the next
+
+Progress = Callable[[int, int, str], None]
 
 
-def write_objects(path: str, grid: Grid, arrays: Arrays) -> dict[str, list[str]]:
+def write_objects(
+    path: str, grid: Grid, arrays: Arrays, progress: Progress | None = None
+) -> dict[str, list[str]]:
     """Write all objects of a sowing to one file; their places go into `arrays`.
+
+    `progress` is told how many, of how many, and of what.
 
     Returns
     -------
@@ -34,11 +41,20 @@ def write_objects(path: str, grid: Grid, arrays: Arrays) -> dict[str, list[str]]
         for name, axis in grid.axes.items():
             if axis.kind == "object":
                 labels = axis.labels.tolist()
-                arrays[name + ENDS], digests[name] = writer.add(name, labels, axis.values or ())
+                values = _counted(axis.values or (), name, progress)
+                arrays[name + ENDS], digests[name] = writer.add(name, labels, values)
                 arrays[name + DIGESTS] = np.array(digests[name])
     finally:
         writer.close()
     return digests
+
+
+def _counted(values: Sequence[Any], name: str, progress: Progress | None) -> Iterable[Any]:
+    """The same values; each that is taken is told."""
+    for number, value in enumerate(values):
+        if progress is not None:
+            progress(number, len(values), f"sow {name}")
+        yield value
 
 
 def entry(
@@ -80,7 +96,7 @@ def make_states(layout: Layout) -> None:
         os.mkdir(layout.state(state), 0o700)
 
 
-def make_batches(layout: Layout, batches: range) -> None:
+def make_batches(layout: Layout, batches: range, progress: Progress | None = None) -> None:
     """Make a folder for each batch, and where there are very many, for each shard."""
     if layout.sharded:
         for number in range(batches.start // SHARD, batches.stop // SHARD + 1):
@@ -88,6 +104,8 @@ def make_batches(layout: Layout, batches: range) -> None:
                 os.makedirs(layout.shard(state, number * SHARD), 0o700, exist_ok=True)
     for batch in batches:
         os.mkdir(layout.batch("sown", batch), 0o700)
+        if progress is not None and batch % TELL == 0:
+            progress(batch - batches.start, len(batches), "sow")
 
 
 def lost_batches(ledger: Ledger, batches: range) -> list[int]:

@@ -61,7 +61,7 @@ class Direct:
         self,
         request: Request,
         on_error: OnError = "raise",
-        progress: Callable[[int], object] = lambda done: None,
+        progress: Callable[[int], object] | None = None,
     ) -> None:
         request.check()
         self.request = request
@@ -87,7 +87,7 @@ class Direct:
         flat = self._sown.batches.cases_of(1)
         call = self.request.function
         given = {**self.request.resources, **self.request.constants}
-        case = Case(self.seed)
+        case, progress = Case(self.seed), self._progress
         cases = zip(flat.tolist(), self.request.grid.rows(flat), strict=True)
         with entered(case):
             for offset, (case.index, row) in enumerate(cases):
@@ -97,6 +97,8 @@ class Direct:
                     self._settle(error, offset)
                     continue
                 self._keep(offset, result)
+                if progress is not None:
+                    progress(offset + 1)
         self._flush()
 
     def _keep(self, offset: int, result: Any) -> None:
@@ -107,7 +109,6 @@ class Direct:
         self._results.append(result if changeable else frozen)
         if changeable or len(self._offsets) >= AT_ONCE:
             self._flush()
-            self._progress(offset + 1)
 
     def _flush(self) -> None:
         offsets, results = self._offsets, self._results

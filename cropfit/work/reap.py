@@ -88,15 +88,25 @@ class Reaper:
         Its states.
     wanted : Wanted
         How.
+    progress : callable, optional
+        Told how many batches are read, of how many.
     """
 
-    def __init__(self, manifest: Manifest, ledger: Ledger, wanted: Wanted) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        ledger: Ledger,
+        wanted: Wanted,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.manifest = manifest
         self.ledger = ledger
         self.wanted = wanted
         self.saved: str | None = None
         self._places: dict[int, str] = {}
         self._ignored: list[int] = []
+        self._progress = progress
+        self._seen: set[int] = set()
 
     def reap(self) -> Any:
         """Read, save, verify, and delete what is safe.
@@ -204,6 +214,9 @@ class Reaper:
         return f"{root}: {'; '.join(parts)}. Or reap what is there with allow_incomplete=True."
 
     def _read(self, batch: int) -> Records:
+        if self._progress is not None:
+            self._seen.add(batch)
+            self._progress(len(self._seen), len(self._places))
         folder = self._places[batch]
         if folder != self.manifest.layout.batch("grown", batch):
             return read_partial(self.manifest, batch, folder)

@@ -27,13 +27,27 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT
 from cropfit.errors import DamagedError, ExistsError
 from cropfit.grid import Grid, overlap
-from cropfit.work.beds import DIGESTS, dealt, entry, lost_batches, make_batches, write_objects
+from cropfit.work.beds import (
+    DIGESTS,
+    Progress,
+    dealt,
+    entry,
+    lost_batches,
+    make_batches,
+    write_objects,
+)
 from cropfit.work.provenance import describe_function
 from cropfit.work.request import Request, differences, object_digests
 
 
 def sow_again(
-    former: Manifest, request: Request, pickled: bytes, owner: Owner, *, append: bool
+    former: Manifest,
+    request: Request,
+    pickled: bytes,
+    owner: Owner,
+    *,
+    append: bool,
+    progress: Progress | None = None,
 ) -> str:
     """Compare a request with what was sown, and do what it asks for.
 
@@ -53,7 +67,7 @@ def sow_again(
     digests = object_digests(request.grid)
     different = _differences(former, request, digests)
     if append and different:
-        return _append(former, request, pickled, digests, owner)
+        return _append(former, request, pickled, digests, owner, progress)
     if different:
         raise ExistsError(
             f"{former.layout.root} was sown with another design:\n  - "
@@ -179,6 +193,7 @@ def _append(
     pickled: bytes,
     digests: Mapping[str, list[str]],
     owner: Owner,
+    progress: Progress | None,
 ) -> str:
     """Add the cases that are not there yet; numbers and seeds of the others stay."""
     _check_appendable(former, request, request.fingerprint(digests))
@@ -197,7 +212,7 @@ def _append(
         if os.path.exists(path):
             os.unlink(path)  # of an append that was killed before it counted
     arrays: Arrays = {}
-    written = write_objects(layout.objects(number), grid, arrays)
+    written = write_objects(layout.objects(number), grid, arrays, progress)
     described = entry(request, sown, written, former.data["id"], seed, arrays)
     write_arrays(layout.cases(number), arrays)
     function = describe_function(request.work)
@@ -209,7 +224,7 @@ def _append(
         "sowings": [*former.data["sowings"], described],
     }
     write_manifest(layout, data, str(owner))
-    make_batches(layout, range(first_batch, first_batch + sown.batches.num_batches))
+    make_batches(layout, range(first_batch, first_batch + sown.batches.num_batches), progress)
     return (
         f"Appended {sown.batches.num_cases} cases in {sown.batches.num_batches} batches "
         f"(from {first_batch}); {int((~new).sum())} of those given were there: {layout.root}"

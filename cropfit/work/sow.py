@@ -30,7 +30,7 @@ from cropfit.disk.manifest import (
 )
 from cropfit.disk.owner import Owner
 from cropfit.errors import CropError, DamagedError, DesignError, ExistsError, NotFoundError
-from cropfit.work.beds import entry, make_batches, make_states, write_objects
+from cropfit.work.beds import Progress, entry, make_batches, make_states, write_objects
 from cropfit.work.provenance import describe_function, gather
 from cropfit.work.request import Request
 from cropfit.work.resow import mend, sow_again
@@ -40,7 +40,13 @@ DIGESTS = "/digests"  # of the names of arrays that tell objects apart
 
 
 def sow(
-    root: str, request: Request, *, exists: Exists = "keep", lease: float, max_deaths: int
+    root: str,
+    request: Request,
+    *,
+    exists: Exists = "keep",
+    lease: float,
+    max_deaths: int,
+    progress: Progress | None = None,
 ) -> str:
     """Put a crop on disk, or find that it is there.
 
@@ -56,6 +62,8 @@ def sow(
         Seconds without a heartbeat after which a worker of another host is dead.
     max_deaths : int
         How many workers may die in one case before it counts as failed.
+    progress : callable, optional
+        Told how much is written, of how much, and what.
 
     Returns
     -------
@@ -84,13 +92,15 @@ def sow(
         former = _find_former(root, request, owner, replaced=replaces)
         if former is None or replaces:
             try:
-                return _sow_new(root, request, pickled, owner, lease, max_deaths, replaces)
+                terms = (lease, max_deaths, replaces)
+                return _sow_new(root, request, pickled, owner, *terms, progress)
             except ExistsError:
                 former = _find_former(root, request, owner, replaced=replaces)
                 if former is None or replaces:
                     raise
                 # Somebody sowed at the same moment: who comes second compares.
-        return sow_again(former, request, pickled, owner, append=exists == "append")
+        is_append = exists == "append"
+        return sow_again(former, request, pickled, owner, append=is_append, progress=progress)
     except OSError as error:
         kept = "Nothing was left behind" if former is None else "What stands there is kept"
         raise CropError(
@@ -162,6 +172,7 @@ def _sow_new(
     lease: float,
     max_deaths: int,
     replaces: bool,
+    progress: Progress | None,
 ) -> str:
     seed = int.from_bytes(os.urandom(6), "big") if request.seed is None else int(request.seed)
     sown = Sown(request.grid, request.plan(seed), 0, 1)
@@ -171,7 +182,7 @@ def _sow_new(
     try:
         os.mkdir(draft, 0o700)
         arrays: Arrays = {}
-        digests = write_objects(layout.objects(1), request.grid, arrays)
+        digests = write_objects(layout.objects(1), request.grid, arrays, progress)
         identity = os.urandom(8).hex()
         data: dict[str, Any] = {
             "format": FORMAT,
@@ -194,7 +205,7 @@ def _sow_new(
         write_work(layout.function, pickled, str(owner))
         write_manifest(layout, data, str(owner))
         make_states(layout)
-        make_batches(layout, range(1, sown.batches.num_batches + 1))
+        make_batches(layout, range(1, sown.batches.num_batches + 1), progress)
         _put_in_place(draft, root, owner, replaces)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)

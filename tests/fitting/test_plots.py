@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from IPython.core.formatters import DisplayFormatter
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
@@ -159,14 +158,6 @@ def test_a_corner_has_its_own_layout_whatever_matplotlib_is_set_to(recwarn):
     with pyplot.rc_context({"figure.constrained_layout.use": True}):
         fit_of(DATA).plot_corner()
     assert [str(each.message) for each in recwarn] == []
-
-
-@pytest.mark.parametrize("draw", ["plot_corner", "plot_fit", "plot_trace"])
-def test_a_notebook_shows_a_figure_that_pyplot_does_not_know(draw):
-    """In IPython's own way to show things, in a session in which pyplot opened no figure."""
-    figure = getattr(fit_of(DATA), draw)()
-    shown, _ = DisplayFormatter().format(figure)
-    assert shown["image/png"].startswith(b"\x89PNG")
 
 
 def test_too_few_samples_for_a_corner_are_refused():
