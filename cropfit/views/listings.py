@@ -15,6 +15,8 @@ from typing import Any, Generic, TypeVar
 from cropfit.disk.layout import STATES
 from cropfit.disk.ledger import Ledger
 
+SEARCHES = 10  # times as long as a search took, no other is made,
+LONGEST = 20.0  # but never longer than these seconds
 SETTLED = 3.0  # seconds after which another change would be seen; FAT has steps of two
 
 Content = TypeVar("Content")
@@ -36,6 +38,30 @@ class Listings(Generic[Content]):
         content = read()
         self._known[folder] = (changed, since, now - since > SETTLED, content)
         return content
+
+
+class Seldom(Generic[Content]):
+    """A search that is made the more seldom the longer it takes.
+
+    Parameters
+    ----------
+    search : callable
+        Gives what there is; called when the last answer is too old.
+    """
+
+    def __init__(self, search: Callable[[], Content]) -> None:
+        self._search = search
+        self._found: list[Content] = []
+        self._again = 0.0
+
+    def __call__(self) -> Content:
+        """What the last search found."""
+        begun = time.monotonic()
+        if not self._found or begun >= self._again:
+            self._found = [self._search()]
+            ended = time.monotonic()
+            self._again = ended + min(SEARCHES * (ended - begun), LONGEST)
+        return self._found[0]
 
 
 class Snapshot(Ledger):

@@ -195,7 +195,7 @@ def test_a_search_that_takes_long_is_made_seldom(monkeypatch: pytest.MonkeyPatch
         now, searches = now + 2.0, searches + 1  # two seconds
         return []
 
-    monkeypatch.setattr(feed, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(listings, "time", SimpleNamespace(monotonic=lambda: now))
     farm = Farm(find, "/")
     for _ in range(100):
         farm.summaries()

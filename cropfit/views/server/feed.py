@@ -22,7 +22,7 @@ from cropfit.errors import CropError, NotFoundError
 from cropfit.find import is_crop
 from cropfit.tending import open_crop
 from cropfit.views.glance import Glance, Looker
-from cropfit.views.listings import Snapshot
+from cropfit.views.listings import Seldom, Snapshot
 from cropfit.views.server.heat import FAILED, SECONDS, HeatMap
 from cropfit.views.server.objects import Objects, Query, is_catalogue
 from cropfit.work import care
@@ -32,7 +32,6 @@ FRESH = 0.5  # seconds for which a look is good enough for the next who asks
 KEPT = 50  # changes of the map that are remembered
 BYTES_A_CHANGE = 10  # in JSON; a batch of the whole map takes one
 SMALL = 10_000  # bytes that are always fine
-SEARCHES = 10  # times as long as a search for crops takes, no other is made
 MOST_CROPS = 200  # that are told
 MOST_MAPS = 8  # heat maps that are kept up
 MOST_HANDS = 50  # workers that are told
@@ -268,21 +267,15 @@ class Farm:
     """
 
     def __init__(self, find: Callable[[], list[str]], top: str) -> None:
-        self._find = find
+        self._find = Seldom(find)
         self._top = top
         self._feeds: dict[str, Feed] = {}
-        self._again = 0.0
 
     def feeds(self) -> dict[str, Feed]:
         """Every crop that is there now, or was when a search that takes long was made."""
-        begun = time.monotonic()
-        if begun < self._again:
-            return self._feeds
         roots = {root.removeprefix(f"{self._top}/"): root for root in self._find()}
         known = self._feeds
         self._feeds = {name: known.get(name) or Feed(root) for name, root in roots.items()}
-        ended = time.monotonic()
-        self._again = ended + SEARCHES * (ended - begun)
         return self._feeds
 
     def feed(self, name: str) -> Feed:
