@@ -21,7 +21,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cropfit.disk.layout import DEATH, RESULTS, SHARD, STATES, Layout
@@ -77,15 +77,20 @@ class Ledger:
         """Batches in `state` (any but ``growing``), ascending; one listing a folder."""
         return sorted(number for numbers in self._listings(state) for number in numbers)
 
-    def _listings(self, state: str) -> Iterator[list[int]]:
+    def _listings(self, state: str) -> Iterable[list[int]]:
         """Batches of each folder of `state`; what else stands there is no concern of ours."""
         folder = self.layout.state(state)
         if not self.layout.sharded:
-            yield _numbers_in(folder)
+            yield self._numbers_in(folder)
             return
         for name in filter(_SHARD.fullmatch, _names_in(folder)):
             begin = int(name) * SHARD
-            yield [n for n in _numbers_in(f"{folder}/{name}") if begin <= n < begin + SHARD]
+            yield self._numbers_in(f"{folder}/{name}", range(begin, begin + SHARD))
+
+    def _numbers_in(self, folder: str, belong: range | None = None) -> list[int]:
+        """Batches that stand in one folder; of a shard those that belong there."""
+        numbers = list(map(int, filter(_NUMBER.fullmatch, _names_in(folder))))
+        return numbers if belong is None else [number for number in numbers if number in belong]
 
     def claims(self) -> list[Claim]:
         """Every batch that is being grown, and by whom, ascending."""
@@ -206,10 +211,6 @@ def _names_in(folder: str) -> list[str]:
         if error.errno in LOST:
             return []
         raise
-
-
-def _numbers_in(folder: str) -> list[int]:
-    return list(map(int, filter(_NUMBER.fullmatch, _names_in(folder))))
 
 
 def _move(source: str, target: str, proof: str | None = None) -> bool:

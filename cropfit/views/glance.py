@@ -1,7 +1,7 @@
 """One look at a crop, as plain data that any view can draw.
 
-A `Looker` remembers what it saw, so that the next look costs a listing a state and
-the files of what is new: nothing is read twice, however many batches there are.
+A `Looker` remembers what it saw, so that the next look costs a listing of each folder that
+changed and the files of what is new: nothing is read twice, however many batches there are.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cropfit.disk.layout import CROP_JSON
-from cropfit.disk.ledger import Held, Ledger
+from cropfit.disk.ledger import Held
 from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.disk.owner import Owner
+from cropfit.views.listings import Snapshot
 from cropfit.work.care import Status, errors_of, status
 from cropfit.work.failures import Failure
 from cropfit.work.results import read_partial, record_files
@@ -104,6 +105,7 @@ class Looker:
         self._manifest: Manifest | None = None
         self._seen: tuple[int, int] | None = None
         self._owner = Owner.here()
+        self._ledger: Snapshot | None = None
         self._failures: dict[int, list[Failure]] = {}
         self._grown: deque[tuple[float, int]] = deque()
 
@@ -122,13 +124,14 @@ class Looker:
         """
         manifest = self.manifest()
         ledger = self.ledger(manifest)
+        ledger.refresh()
         seen = status(manifest, ledger)
         rate = self._rate(seen)
         return Glance(
             seen,
             axes_of(manifest),
             [_hand(manifest, held, k) for k, held in enumerate(ledger.held())],
-            self._last_failures(manifest, ledger, errors) if seen.failed else [],
+            self._last_failures(manifest, ledger, errors) if errors and seen.failed else [],
             rate,
             (seen.sown + seen.growing) / rate if rate else seen.eta,
         )
@@ -139,11 +142,15 @@ class Looker:
         now = found.st_ino, found.st_mtime_ns
         if self._manifest is None or now != self._seen:
             self._manifest, self._seen = read_manifest(self.root), now
+            self._ledger = None
         return self._manifest
 
-    def ledger(self, manifest: Manifest) -> Ledger:
-        """The states of its batches."""
-        return Ledger(manifest.layout, self._owner, float(manifest.data["lease"]))
+    def ledger(self, manifest: Manifest) -> Snapshot:
+        """The states of its batches, as the last look saw them."""
+        if self._ledger is None:
+            lease = float(manifest.data["lease"])
+            self._ledger = Snapshot(manifest.layout, self._owner, lease)
+        return self._ledger
 
     def _rate(self, seen: Status) -> float | None:
         done, now = seen.grown + seen.failed, time.monotonic()
@@ -153,7 +160,7 @@ class Looker:
         then, before = self._grown[0]
         return (done - before) / (now - then) if done > before else seen.rate
 
-    def _last_failures(self, manifest: Manifest, ledger: Ledger, most: int) -> list[Failure]:
+    def _last_failures(self, manifest: Manifest, ledger: Snapshot, most: int) -> list[Failure]:
         failed = ledger.numbers("failed")
         self._failures = {b: self._failures[b] for b in failed if b in self._failures}
         new = [batch for batch in failed if batch not in self._failures]

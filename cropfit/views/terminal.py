@@ -23,6 +23,7 @@ from rich.text import Text
 from cropfit.errors import CropError
 from cropfit.tending import open_crop
 from cropfit.views.glance import Glance, Looker
+from cropfit.views.listings import Seldom
 from cropfit.work import care
 from cropfit.work.failures import tell
 
@@ -178,7 +179,7 @@ def watch(find: Callable[[], list[str]], interval: float = 1.0) -> None:
     interval : float
         Seconds between two looks.
     """
-    screen = Screen(find)
+    screen = Screen(Seldom(find))
     with Live(screen=True, auto_refresh=False) as live, _keys() as next_key:
         while True:
             screen.look()

@@ -35,7 +35,7 @@ ROW, DRAWS, OBJECT = "row", "draws", "object"  # outputs of the recipe, and its 
 
 def merge(manifest: Manifest, ledger: Ledger) -> list[Row]:
     """A row an object, in the order in which they were sown, each with its ``status``."""
-    states, growing = _states(manifest, ledger)
+    states, growing = states_of(manifest, ledger)
     known = _grown_rows(manifest, [b for b, state in states.items() if state == "grown"])
     rows: list[Row] = []
     for batch, state in states.items():
@@ -43,7 +43,7 @@ def merge(manifest: Manifest, ledger: Ledger) -> list[Row]:
             rows += [{**row, "status": DONE} for row in known[batch].values()]
         else:
             folder = growing.get(batch) or manifest.layout.batch(state, batch)
-            rows += _rows_of(manifest, batch, state, folder)
+            rows += rows_of(manifest, batch, state, folder)
     order = {key: place for place, key in enumerate(ids_of(manifest))}
     return sorted(rows, key=lambda row: order[row["id"]])
 
@@ -58,8 +58,8 @@ def backlog(manifest: Manifest, ledger: Ledger) -> int:
     return len(set(ledger.numbers("grown")) - _read_known(manifest).keys())
 
 
-def _states(manifest: Manifest, ledger: Ledger) -> tuple[dict[int, str], dict[int, str]]:
-    """The state of every batch, and the folders of those that a live worker holds.
+def states_of(manifest: Manifest, ledger: Ledger) -> tuple[dict[int, str], dict[int, str]]:
+    """The state of every batch, and the folders of those that are claimed.
 
     One listing a state. A batch that a dead worker holds waits for another one.
     """
@@ -96,7 +96,7 @@ def rows_in(records: Records) -> dict[int, Row]:
     return rows
 
 
-def _rows_of(manifest: Manifest, batch: int, state: str, folder: str) -> list[Row]:
+def rows_of(manifest: Manifest, batch: int, state: str, folder: str) -> list[Row]:
     """Rows of a batch that is not grown, or torn: what is recorded, and the state of the rest."""
     sown, flat = manifest.cases_of(batch)
     labels = sown.grid.axes[OBJECT].labels[flat].tolist()

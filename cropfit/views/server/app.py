@@ -21,7 +21,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cropfit.errors import CropError, NotFoundError
-from cropfit.views.server.feed import Farm
+from cropfit.views.server.feed import Farm, Feed
+from cropfit.views.server.objects import Query
 
 HOST = "127.0.0.1"
 PAGE = os.path.join(os.path.dirname(__file__), "page.html")
@@ -64,7 +65,10 @@ def make_app(farm: Farm, token: str, port: int, *, allow_actions: bool = False) 
         async def endpoint(request: Request) -> Response:
             check(request)
             try:
-                return JSONResponse(_plain(await run_in_threadpool(ask, request)), headers=GUARDS)
+                told = await run_in_threadpool(ask, request)
+                if isinstance(told, bytes):
+                    return Response(told, media_type="image/png", headers=GUARDS)
+                return JSONResponse(_plain(told), headers=GUARDS)
             except NotFoundError as error:
                 raise HTTPException(404, str(error)) from None
             except (CropError, OSError) as error:
@@ -84,28 +88,39 @@ def make_app(farm: Farm, token: str, port: int, *, allow_actions: bool = False) 
             raise HTTPException(403, "this server only shows: start it with --allow-actions")
         if "x-token" not in request.headers:  # which no form of another site can send
             raise HTTPException(403, "actions want the token as a header")
-        return {"said": _feed(farm, request).act(request.path_params["action"])}
+        return {"said": feed(request).act(request.path_params["action"])}
 
+    def feed(request: Request) -> Feed:
+        return farm.feed(_word(request, "crop"))
+
+    asked: dict[str, Callable[[Request], Any]] = {
+        "crops": lambda r: {"actions": allow_actions, **farm.summaries()},
+        "batches": lambda r: feed(r).batches(_since(r)),
+        "errors": lambda r: feed(r).errors(_int(r, "page", 0)),
+        "heat": lambda r: feed(r).heat(_word(r, "x"), _word(r, "y"), _word(r, "what"), _since(r)),
+        "objects": lambda r: feed(r).objects(_query(r), _since(r)),
+        "picture": lambda r: feed(r).picture(_word(r, "id"), _word(r, "kind")),
+    }
     routes = [
         Route("/", page),
-        Route(
-            "/api/crops",
-            answer(lambda r: {"actions": allow_actions, "crops": farm.summaries()}),
-        ),
-        Route("/api/batches", answer(lambda r: _feed(farm, r).batches(_int(r, "since", -1)))),
-        Route("/api/errors", answer(lambda r: _feed(farm, r).errors(_int(r, "page", 0)))),
-        Route("/api/heat", answer(lambda r: _feed(farm, r).heat(*_words(r, "x", "y", "what")))),
+        *(Route(f"/api/{name}", answer(ask)) for name, ask in asked.items()),
         Route("/api/actions/{action}", answer(act), methods=["POST"]),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(GZipMiddleware, minimum_size=1000)])
+    squeeze = Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)
+    return Starlette(routes=routes, middleware=[squeeze])
 
 
-def _feed(farm: Farm, request: Request) -> Any:
-    return farm.feed(request.query_params.get("crop", ""))
+def _query(request: Request) -> Query:
+    down = _word(request, "down") == "1"
+    return Query(_int(request, "page", 0), _word(request, "sort"), down, _word(request, "find"))
 
 
-def _words(request: Request, *names: str) -> list[str]:
-    return [request.query_params.get(name, "") for name in names]
+def _since(request: Request) -> int:
+    return _int(request, "since", -1)
+
+
+def _word(request: Request, name: str) -> str:
+    return request.query_params.get(name, "")
 
 
 def _int(request: Request, name: str, default: int) -> int:

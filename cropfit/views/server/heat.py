@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from cropfit.work.results import read_partial
 from cropfit.work.target import join_labels
 
 SECONDS, FAILED = "seconds", "failed"  # what can be shown beside the function's outputs
-MOST_CELLS = 200  # along an axis; more labels share cells
+MOST_CELLS = {"x": 200, "y": 100}  # along an axis; more labels share cells
 PATIENCE = 0.3  # seconds of reading at one look
+STRIDE = 0.6180339887  # of a turn: batches are read in an order that is spread over all of them
 
 
 class HeatMap:
@@ -40,28 +41,76 @@ class HeatMap:
 
     def __init__(self, manifest: Manifest, x: str, y: str, what: str) -> None:
         self.what = what
-        self._axes = [_Cells(manifest, name) for name in (y, x)]
+        self.version = 0
+        self._axes = [_Cells(manifest, y, MOST_CELLS["y"]), _Cells(manifest, x, MOST_CELLS["x"])]
         shape = tuple(len(axis.labels) for axis in self._axes)
         self._sum = np.zeros(shape)
         self._count = np.zeros(shape, np.int64)
-        self._read: dict[str, set[int]] = {"grown": set(), "failed": set()}
+        self._read = np.zeros(0, bool)
+        self._failed: dict[int, _Cases] = {}  # what failed batches gave, until they are retried
 
-    def update(self, manifest: Manifest, ledger: Ledger) -> bool:
-        """Take in batches that ended since the last look; whether all are in by now."""
+    def update(self, manifest: Manifest, ledger: Ledger) -> dict[str, int]:
+        """Take in batches that ended since the last look.
+
+        Where more ended than can be read at one look, those that are spread over all come
+        first, so that the picture is soon right in outline.
+
+        Returns
+        -------
+        dict of int
+            How many ``ended``, and are ``read`` by now.
+        """
+        new_batches = manifest.num_batches + 1 - len(self._read)
+        self._read = np.pad(self._read, (0, max(0, new_batches)))
+        failed = self._inside(ledger.numbers("failed"))
+        ended = np.concatenate([self._inside(ledger.numbers("grown")), failed])
+        again = self._failed.keys() - set(failed.tolist())
+        self._take(manifest, [self._failed.pop(batch) for batch in again], -1)
+        self._read[list(again)] = False
+        new = ended[~self._read[ended]]
+        self._take(manifest, self._read_some(manifest, new, set(failed.tolist())), 1)
+        return {"ended": len(ended), "read": int(self._read[ended].sum())}
+
+    def _inside(self, numbers: list[int]) -> NDArray[np.intp]:
+        found = np.array(numbers, np.intp)
+        return found[(found > 0) & (found < len(self._read))]
+
+    def _read_some(
+        self, manifest: Manifest, new: NDArray[np.intp], failed: set[int]
+    ) -> list[_Cases]:
+        """Read as many batches as there is time for."""
         end = time.monotonic() + PATIENCE
-        for state, read in self._read.items():
-            for batch in ledger.numbers(state):
-                if batch in read:
-                    continue
-                if time.monotonic() > end:
-                    return False
-                again = batch in self._read["failed"]  # a retry that succeeded
-                self._add(manifest, batch, manifest.layout.batch(state, batch), again)
-                read.add(batch)
-        return True
+        found = []
+        for batch in new[np.argsort(new * STRIDE % 1.0)].tolist():
+            if time.monotonic() > end:
+                break
+            self._read[batch] = True
+            state = "failed" if batch in failed else "grown"
+            records = read_partial(manifest, batch, manifest.layout.batch(state, batch))
+            offsets, values = self._values(records)
+            _, flat = manifest.cases_of(batch)
+            found.append(_Cases(manifest.sowing_of(batch), flat[offsets], values))
+            if state == "failed":
+                self._failed[batch] = found[-1]
+        return found
+
+    def _take(self, manifest: Manifest, found: list[_Cases], sign: int) -> None:
+        """Add cases to the picture, or take them out of it."""
+        if found:
+            self.version += 1
+        for number in {cases.sowing for cases in found}:
+            mine = [cases for cases in found if cases.sowing == number]
+            flat = np.concatenate([cases.flat for cases in mine])
+            positions = manifest.sowings[number].grid.positions(flat)
+            cells = tuple(axis.cells(number, positions) for axis in self._axes)
+            np.add.at(self._sum, cells, sign * np.concatenate([cases.values for cases in mine]))
+            np.add.at(self._count, cells, sign)
 
     def to_dict(self) -> dict[str, Any]:
-        """Labels and means; None where nothing is known."""
+        """Labels and means; None where nothing is known.
+
+        Bounded: as many cells as a page shows, each with few digits.
+        """
         with np.errstate(invalid="ignore"):
             mean = self._sum / self._count
         known = np.isfinite(mean)
@@ -72,21 +121,10 @@ class HeatMap:
                 [_rounded(v) if k else None for v, k in zip(row, there, strict=True)]
                 for row, there in zip(mean, known, strict=True)
             ],
+            "version": self.version,
             "low": _rounded(mean[known].min()) if known.any() else None,
             "high": _rounded(mean[known].max()) if known.any() else None,
         }
-
-    def _add(self, manifest: Manifest, batch: int, folder: str, again: bool) -> None:
-        records = read_partial(manifest, batch, folder)
-        offsets, values = self._values(records)
-        if again and self.what != FAILED:
-            return  # those of its cases that succeeded at first are in; the rest is little
-        sown, flat = manifest.cases_of(batch)
-        number = manifest.sowing_of(batch)
-        positions = sown.grid.positions(flat[offsets])
-        cells = tuple(axis.cells(number, positions) for axis in self._axes)
-        np.add.at(self._sum, cells, values)
-        np.add.at(self._count, cells, 1)
 
     def _values(self, records: Records) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
         """Offsets of cases, and the quantity of each."""
@@ -113,10 +151,18 @@ class HeatMap:
         return np.concatenate(offsets), np.concatenate(values)
 
 
-class _Cells:
-    """One axis of the picture: labels of all sowings, at most `MOST_CELLS` of them apart."""
+class _Cases(NamedTuple):
+    """What one batch gave: flat indices of cases in the grid of a sowing, and their values."""
 
-    def __init__(self, manifest: Manifest, name: str) -> None:
+    sowing: int
+    flat: NDArray[np.intp]
+    values: NDArray[np.float64]
+
+
+class _Cells:
+    """One axis of the picture: labels of all sowings, at most `most` of them apart."""
+
+    def __init__(self, manifest: Manifest, name: str, most: int) -> None:
         self._name = name
         if not name:
             self.labels, self._places = [""], []
@@ -126,7 +172,7 @@ class _Cells:
         if len(there) < len(axes):
             raise NotFoundError(f"{manifest.layout.root} has no parameter {name!r}.")
         labels, places = join_labels([axis.labels for axis in there])
-        share = -(-len(labels) // MOST_CELLS)
+        share = -(-len(labels) // most)
         self._places = [np.asarray(place) // share for place in places]
         self.labels = [_text(label) for label in labels[::share]]
 
