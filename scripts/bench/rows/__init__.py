@@ -1,0 +1,53 @@
+"""All rows by their names, in the order of the table."""
+
+from __future__ import annotations
+
+import re
+
+from contest import Row
+from rows.claiming import EightWorkers, ThirtyTwoWorkers
+from rows.engines import OverPools
+from rows.farming import Harvest
+from rows.fitting import DynestyAlone, MergeCatalogue
+from rows.growing import OneCaseBatches, TrivialCases
+from rows.large import Constants, Objects
+from rows.life import ManyBatches
+from rows.looking import Looking
+from rows.reaping import ArraysInMemory, ArraysToNetCDF, ArraysToZarr, Floats, ScatteredResults
+from rows.sowing import Grid, ScatteredCases
+from rows.starting import FreshProcess, ScheduledStart
+
+__all__ = ["ROWS"]
+
+
+def _name(row: type[Row]) -> str:
+    """``ReapFloats`` as reap_floats."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row.__name__).lower()
+
+
+ROWS: dict[str, type[Row]] = {
+    _name(row): row
+    for row in (
+        Grid,
+        ScatteredCases,
+        Objects,
+        Constants,
+        TrivialCases,
+        OneCaseBatches,
+        OverPools,
+        FreshProcess,
+        ScheduledStart,
+        EightWorkers,
+        ThirtyTwoWorkers,
+        Looking,
+        ManyBatches,
+        Floats,
+        ScatteredResults,
+        ArraysInMemory,
+        ArraysToNetCDF,
+        ArraysToZarr,
+        Harvest,
+        DynestyAlone,
+        MergeCatalogue,
+    )
+}
