@@ -1,6 +1,7 @@
 """What cropfit's bookkeeping costs, beside the bare limit, xyzpy and the obvious alternatives.
 
-    python scripts/bench [--quick | --full] [--rounds N] [--growth] [--rows NAME ...] [--out FOLDER]
+    python scripts/bench [--quick | --full] [--rounds N] [--growth] [--rows NAME ...]
+                         [--out FOLDER] [--keep]
 
 Every figure is the median of a few rounds, all contenders in turns, each in a fresh process.
 Memory is the peak over what was held before. Writes speed.json, speed.md and pictures.
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import growth
+import keep
 import machine
 import picture
 import tables
@@ -42,6 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--without", nargs="+", default=[], metavar="CONTENDER")
     parser.add_argument("--disk", type=Path, help="where to run; default: the temporary folder")
     parser.add_argument("--out", type=Path, default=Path("bench-output"))
+    parser.add_argument("--keep", action="store_true", help="put the figures into docs and README")
     return parser.parse_args()
 
 
@@ -55,7 +58,7 @@ def measure(wanted: argparse.Namespace, ground: Ground, name: str) -> dict[str, 
     """All rounds of one row."""
     begun = time.monotonic()
     kind = ROWS[name]
-    row = kind(dict(kind.sizes.get(wanted.sizes, kind.sizes["normal"])))
+    row = kind(kind.sizes.named(wanted.sizes))
     who = [each for each in kind.contenders() if each not in wanted.without]
     rounds = min(wanted.rounds, kind.rounds) if kind.rounds == 1 else wanted.rounds
     found = Match(ground, name, row.size, who).play(rounds, say)
@@ -97,6 +100,8 @@ def main() -> None:
         report["minutes"] = round((time.monotonic() - begun) / 60, 1)
         write(report, wanted.out, stem)
     show(report, wanted.out / f"{stem}.svg")
+    if wanted.keep:
+        keep.keep(report, wanted.out, stem)
 
 
 def show(report: dict[str, Any], path: Path) -> None:
@@ -106,7 +111,8 @@ def show(report: dict[str, Any], path: Path) -> None:
     else:
         head, cells = tables.HEAD, list(tables.cells(report))
         picture.draw(report, path)
-    path.with_suffix(".md").write_text(tables.markdown(head, cells))
+    told = keep.where(report) + "\n" + tables.markdown(head, cells)
+    path.with_suffix(".md").write_text(told)
     tables.show(head, cells, f"{report['date']}, {report['minutes']} min; {path.parent}/")
 
 

@@ -26,7 +26,7 @@ def warm_up(row: Row, who: str) -> None:
     here = os.getcwd()
     os.makedirs("warm", exist_ok=True)
     os.chdir("warm")
-    small = type(row)(dict(row.sizes["quick"]))
+    small = type(row)(row.sizes.named("quick"))
     if not os.path.exists("ready"):
         prepare(small, who)
         with open("ready", "w"):

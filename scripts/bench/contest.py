@@ -33,16 +33,27 @@ def contender(method: Callable[..., None]) -> Callable[..., None]:
     return method
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """To try and to warm up; to measure; and `full` where `normal` saves time or disk."""
+
+    quick: Size
+    normal: Size
+    full: Size | None = None
+
+    def named(self, name: str) -> Size:
+        return dict(getattr(self, name) or self.normal)
+
+
 class Row:
     """One piece of work of a certain size; the size's names are attributes.
 
-    `sizes` by their use: "quick" to try and to warm up, "normal", and "full" where the
-    normal one was cut for want of time or disk. `grows` are those that tell how the cost grows.
+    `grows` are sizes that tell how the cost grows, by the first of their names.
     """
 
     title: ClassVar[str]
     limit: ClassVar[str]  # what the bare contender does
-    sizes: ClassVar[Mapping[str, Size]]
+    sizes: ClassVar[Sizes]
     grows: ClassVar[Sequence[Size]] = ()
     marks: ClassVar[Sequence[Mark]] = ()
     per: ClassVar[str] = ""  # one of the size's names, where cost is told by it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from contest import Row
+
 from rows.claiming import EightWorkers, ThirtyTwoWorkers
 from rows.engines import OverPools
 from rows.farming import Harvest
@@ -13,7 +14,7 @@ from rows.growing import OneCaseBatches, TrivialCases
 from rows.large import Constants, Objects
 from rows.life import ManyBatches
 from rows.looking import Looking
-from rows.reaping import ArraysInMemory, ArraysToNetCDF, ArraysToZarr, Floats, ScatteredResults
+from rows.reaping import ArraysInMemory, ArraysToNetcdf, ArraysToZarr, Floats, ScatteredResults
 from rows.sowing import Grid, ScatteredCases
 from rows.starting import FreshProcess, ScheduledStart
 
@@ -21,7 +22,7 @@ __all__ = ["ROWS"]
 
 
 def _name(row: type[Row]) -> str:
-    """``ReapFloats`` as reap_floats."""
+    """``TrivialCases`` as trivial_cases."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", row.__name__).lower()
 
 
@@ -44,7 +45,7 @@ ROWS: dict[str, type[Row]] = {
         Floats,
         ScatteredResults,
         ArraysInMemory,
-        ArraysToNetCDF,
+        ArraysToNetcdf,
         ArraysToZarr,
         Harvest,
         DynestyAlone,

@@ -9,7 +9,7 @@ import sys
 import crops
 import functions
 import reservations
-from contest import Row, contender, faster_than, holds, within
+from contest import Row, Sizes, contender, faster_than, holds, within
 from meter import Meter
 
 CALLS = "calls"
@@ -31,7 +31,8 @@ class Workers(Row):
     def race(self, meter: Meter, code: str, share: float = 1.0) -> None:
         """Let the workers run `code`, each knowing its number `me` of `all`."""
         program = (
-            "import sys, warnings; warnings.simplefilter('ignore'); me, all = map(int, sys.argv[1:])\n"
+            "import sys, warnings; warnings.simplefilter('ignore')\n"
+            "me, all = map(int, sys.argv[1:])\n"
             "{}\nprint('ready', flush=True); sys.stdin.readline()\n{}\nprint('done', flush=True)\n"
         ).format(*code.split("---"))
         command = [sys.executable, "-c", program]
@@ -110,17 +111,17 @@ class Workers(Row):
 
 
 class EightWorkers(Workers):
-    sizes = {
-        "quick": {"workers": 2, "batches": 100},
-        "normal": {"workers": 8, "batches": 10_000},
-    }
+    sizes = Sizes(
+        quick={"workers": 2, "batches": 100},
+        normal={"workers": 8, "batches": 10_000},
+    )
 
 
 class ThirtyTwoWorkers(Workers):
-    sizes = {
-        "quick": {"workers": 3, "batches": 100},
-        "normal": {"workers": 32, "batches": 10_000},
-    }
+    sizes = Sizes(
+        quick={"workers": 3, "batches": 100},
+        normal={"workers": 32, "batches": 10_000},
+    )
 
 
 def await_line(worker: subprocess.Popen[str], line: str) -> None:

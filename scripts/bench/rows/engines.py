@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import crops
 import functions
-from contest import Row, contender
+from contest import Row, Sizes, contender
 from meter import Meter
+
 from rows.growing import submit_all
 
 
@@ -43,7 +43,7 @@ class OverPools(Row):
     title = "{batches} batches of one case over a pool"
     limit = "the pool's own submit"
     per = "batches"
-    sizes = {"quick": {"batches": 20}, "normal": {"batches": 500}}
+    sizes = Sizes(quick={"batches": 20}, normal={"batches": 500})
 
     def by_each(self, meter: Meter, work: Callable[[Any], None]) -> None:
         for make in (threads, processes, loky, dask):

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import functions
-from contest import Row, contender, faster_than
+from contest import Row, Sizes, contender, faster_than
 from meter import Meter
 
 POINTS = 1024  # floats, or 8 KiB, a case
@@ -17,11 +17,11 @@ class Harvest(Row):
 
     title = "add {adding} cases of 8 KiB to a file of {standing}"
     limit = "writing and fsync of the whole"
-    sizes = {
-        "quick": {"standing": 100, "adding": 10},
-        "normal": {"standing": 20_000, "adding": 1000},
-    }
-    grows = [{"standing": 10**k, "adding": 100} for k in range(3, 6)]
+    sizes = Sizes(
+        quick={"standing": 100, "adding": 10},
+        normal={"standing": 20_000, "adding": 1000},
+    )
+    grows = tuple({"standing": 10**k, "adding": 100} for k in range(3, 6))
     marks = (faster_than("xyzpy", 1, "behind"), faster_than("xyzpy", 1, "between"))
     bulky = True
 

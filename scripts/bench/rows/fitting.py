@@ -6,7 +6,7 @@ import os
 from glob import glob
 from typing import Any
 
-from contest import Mark, Round, Row, contender, holds, over_bare, told
+from contest import Mark, Round, Row, Sizes, contender, holds, over_bare, told
 from meter import Meter
 
 SEED, POINTS = 1, 250
@@ -54,7 +54,7 @@ def share_of_sampler(share: float) -> Mark:
 class DynestyAlone(Row):
     title = "a dynesty fit, {n_live} live points"
     limit = "dynesty alone"
-    sizes = {"quick": {"n_live": 20}, "normal": {"n_live": 200}}
+    sizes = Sizes(quick={"n_live": 20}, normal={"n_live": 200})
     marks = (
         share_of_sampler(1.02),
         holds(
@@ -96,8 +96,8 @@ class MergeCatalogue(Row):
 
     title = "merge a catalogue of {objects} fits"
     limit = "reading the files"
-    sizes = {"quick": {"objects": 5}, "normal": {"objects": 300}}
-    grows = [{"objects": 10**k} for k in range(1, 4)]
+    sizes = Sizes(quick={"objects": 5}, normal={"objects": 300})
+    grows = tuple({"objects": 10**k} for k in range(1, 4))
     per = "objects"
     marks = (
         over_bare("0.5 ms a fit", lambda row: row.objects * 0.5e-3, "first"),

@@ -9,7 +9,7 @@ from typing import Any
 import crops
 import functions
 import reservations
-from contest import Row, contender, over_bare
+from contest import Row, Sizes, contender, over_bare
 from meter import Meter
 
 FEW_US, BATCH_MS = 0.5e-6, 0.3e-3  # seconds a case and a batch, over the bare limit
@@ -19,11 +19,11 @@ class TrivialCases(Row):
     title = "grow {cases} trivial cases, batches of {batchsize}"
     limit = "the loop over fn(**case)"
     per = "cases"
-    sizes = {
-        "quick": {"cases": 2000, "batchsize": 100},
-        "normal": {"cases": 100_000, "batchsize": 1000},
-    }
-    grows = [{"cases": 10**k, "batchsize": 1000} for k in range(3, 8)]
+    sizes = Sizes(
+        quick={"cases": 2000, "batchsize": 100},
+        normal={"cases": 100_000, "batchsize": 1000},
+    )
+    grows = tuple({"cases": 10**k, "batchsize": 1000} for k in range(3, 8))
     marks = (
         over_bare(
             "0.5 µs a case and 0.3 ms a batch",
@@ -72,7 +72,7 @@ class OneCaseBatches(Row):
     title = "grow {batches} batches of one case"
     limit = "two renames and a write"
     per = "batches"
-    sizes = {"quick": {"batches": 50}, "normal": {"batches": 2000}}
+    sizes = Sizes(quick={"batches": 50}, normal={"batches": 2000})
     marks = (over_bare("0.3 ms a batch", lambda row: row.batches * BATCH_MS),)
 
     @contender

@@ -7,7 +7,7 @@ from typing import Any
 
 import crops
 import functions
-from contest import Row, contender, faster_than, holds, memory_under
+from contest import Row, Sizes, contender, faster_than, holds, memory_under
 from meter import Meter
 
 MIB = 1 << 20
@@ -16,12 +16,12 @@ MIB = 1 << 20
 class Objects(Row):
     title = "{objects} objects of {kib} KiB, one a case"
     limit = "np.save, np.load of each"
-    sizes = {
-        "quick": {"objects": 20, "kib": 16},
-        "normal": {"objects": 500, "kib": 1024},
-        "full": {"objects": 10_000, "kib": 1024},
-    }
-    grows = [{"objects": 10**k, "kib": 8} for k in range(2, 5)]
+    sizes = Sizes(
+        quick={"objects": 20, "kib": 16},
+        normal={"objects": 500, "kib": 1024},
+        full={"objects": 10_000, "kib": 1024},
+    )
+    grows = tuple({"objects": 10**k, "kib": 8} for k in range(2, 5))
     marks = (
         faster_than("xyzpy", 1, "sow"),
         faster_than("xyzpy", 1, "grow"),
@@ -73,7 +73,7 @@ class Objects(Row):
 class Constants(Row):
     title = "a constant of {mib} MiB, {batches} batches"
     limit = "one np.save, one np.load"
-    sizes = {"quick": {"mib": 1, "batches": 3}, "normal": {"mib": 100, "batches": 10}}
+    sizes = Sizes(quick={"mib": 1, "batches": 3}, normal={"mib": 100, "batches": 10})
     marks = (
         faster_than("xyzpy", 1, "sow"),
         faster_than("xyzpy", 1, "grow"),

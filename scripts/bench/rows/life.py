@@ -7,8 +7,9 @@ import shutil
 
 import crops
 import functions
-from contest import Row, contender, over_bare, within
+from contest import Row, Sizes, contender, over_bare, within
 from meter import Meter
+
 from rows.growing import BATCH_MS, move
 
 
@@ -17,12 +18,12 @@ class ManyBatches(Row):
     limit = "mkdir; two renames and a write; scandir; reading; rmtree"
     per = "batches"
     place = "memory"
-    sizes = {
-        "quick": {"batches": 200},
-        "normal": {"batches": 30_000},
-        "full": {"batches": 1_000_000},
-    }
-    grows = [{"batches": 10**k} for k in range(1, 7)]
+    sizes = Sizes(
+        quick={"batches": 200},
+        normal={"batches": 30_000},
+        full={"batches": 1_000_000},
+    )
+    grows = tuple({"batches": 10**k} for k in range(1, 7))
     marks = (
         over_bare("0.3 ms a batch", lambda row: row.batches * BATCH_MS, "grow"),
         within(2, "status"),

@@ -7,14 +7,14 @@ import os
 import crops
 import functions
 import reservations
-from contest import Row, contender, faster_than, within
+from contest import Row, Sizes, contender, faster_than, within
 from meter import Meter
 
 
 class Looking(Row):
     title = "look at {batches} batches"
     limit = "scandir"
-    sizes = {"quick": {"batches": 1000}, "normal": {"batches": 100_000}}
+    sizes = Sizes(quick={"batches": 1000}, normal={"batches": 100_000})
     marks = (
         within(2, "status"),
         within(2, "missing"),

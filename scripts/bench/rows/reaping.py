@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from glob import glob
+from pathlib import Path
 from typing import Any
 
 import crops
 import functions
-from contest import Mark, Round, Row, contender, faster_than, memory_under, told
+from contest import Mark, Round, Row, Sizes, contender, faster_than, memory_under, told
 from meter import Meter
+
 from rows.sowing import scattered
 
-ARRAYS = {
-    "quick": {"arrays": 50, "points": 1000, "batches": 5},
-    "normal": {"arrays": 1000, "points": 100_000, "batches": 100},
-}
+ARRAYS = Sizes(
+    quick={"arrays": 50, "points": 1000, "batches": 5},
+    normal={"arrays": 1000, "points": 100_000, "batches": 100},
+)
 
 
 class Reaped(Row):
@@ -48,7 +50,7 @@ class Reaped(Row):
     def bare(self, meter: Meter) -> None:
         files = sorted(glob(f".crop-{crops.NAME}/grown/*/results.*"))
         with meter():
-            kept = [open(file, "rb").read() for file in files]
+            kept = [Path(file).read_bytes() for file in files]
         meter.notes["bytes"] = sum(map(len, kept))
 
     @contender
@@ -72,11 +74,11 @@ class Reaped(Row):
 class Floats(Reaped):
     title = "reap {cases} floats from {batches} batches"
     limit = "reading the files"
-    sizes = {
-        "quick": {"cases": 10_000, "batches": 10},
-        "normal": {"cases": 1_000_000, "batches": 1000},
-    }
-    grows = [{"cases": 10**k, "batches": min(1000, 10 ** (k - 2))} for k in range(3, 8)]
+    sizes = Sizes(
+        quick={"cases": 10_000, "batches": 10},
+        normal={"cases": 1_000_000, "batches": 1000},
+    )
+    grows = tuple({"cases": 10**k, "batches": min(1000, 10 ** (k - 2))} for k in range(3, 8))
     marks = (
         faster_than("xyzpy", 15),
         memory_under("3 × the data", lambda row: 3 * 8 * row.cases / 2**20),
@@ -94,11 +96,11 @@ class ScatteredResults(Reaped):
 
     title = "reap {cases} scattered cases from {batches} batches"
     limit = "reading the files"
-    sizes = {
-        "quick": {"cases": 1000, "batches": 10},
-        "normal": {"cases": 100_000, "batches": 1000},
-    }
-    grows = [{"cases": 10**k, "batches": min(1000, 10 ** (k - 2))} for k in range(3, 7)]
+    sizes = Sizes(
+        quick={"cases": 1000, "batches": 10},
+        normal={"cases": 100_000, "batches": 1000},
+    )
+    grows = tuple({"cases": 10**k, "batches": min(1000, 10 ** (k - 2))} for k in range(3, 7))
     xyzpy = None
 
     def function(self) -> tuple[Any, dict[str, Any]]:
@@ -127,7 +129,7 @@ class Arrays(Reaped):
 
 class ArraysInMemory(Arrays):
     title = "reap {arrays} arrays of {points} floats in memory"
-    grows = [{"arrays": 3**k, "points": 10_000, "batches": 3} for k in range(3, 9)]
+    grows = tuple({"arrays": 3**k, "points": 10_000, "batches": 3} for k in range(3, 9))
     marks = (
         faster_than("xyzpy", 1),
         memory_under("1.15 × the data", lambda row: 1.15 * row.data_mib()),
@@ -176,7 +178,7 @@ class ArraysToFile(Arrays):
         shutil.rmtree(file) if os.path.isdir(file) else os.unlink(file)
 
 
-class ArraysToNetCDF(ArraysToFile):
+class ArraysToNetcdf(ArraysToFile):
     title = "the same straight to netCDF"
     ending = ".nc"
 

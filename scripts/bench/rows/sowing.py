@@ -10,18 +10,18 @@ from typing import Any
 import crops
 import functions
 import reservations
-from contest import Row, contender, faster_than, memory_under
+from contest import Row, Sizes, contender, faster_than, memory_under
 from meter import Meter
 
 
 class Grid(Row):
     title = "sow a grid of {cases} cases, {batches} batches"
     limit = "mkdir of the batches"
-    sizes = {
-        "quick": {"cases": 10_000, "batches": 100},
-        "normal": {"cases": 1_000_000, "batches": 1000},
-    }
-    grows = [{"cases": 10**k, "batches": min(1000, 10 ** (k - 1))} for k in range(3, 8)]
+    sizes = Sizes(
+        quick={"cases": 10_000, "batches": 100},
+        normal={"cases": 1_000_000, "batches": 1000},
+    )
+    grows = tuple({"cases": 10**k, "batches": min(1000, 10 ** (k - 1))} for k in range(3, 8))
     marks = (faster_than("xyzpy", 50), memory_under("10 MB", lambda row: 10e6 / 2**20))
 
     def combos(self) -> dict[str, Any]:
@@ -56,11 +56,11 @@ class Grid(Row):
 class ScatteredCases(Row):
     title = "sow {cases} scattered cases, {batches} batches"
     limit = "writing the columns, mkdir of the batches"
-    sizes = {
-        "quick": {"cases": 1000, "batches": 10},
-        "normal": {"cases": 100_000, "batches": 1000},
-    }
-    grows = [{"cases": 10**k, "batches": min(1000, 10 ** (k - 1))} for k in range(3, 7)]
+    sizes = Sizes(
+        quick={"cases": 1000, "batches": 10},
+        normal={"cases": 100_000, "batches": 1000},
+    )
+    grows = tuple({"cases": 10**k, "batches": min(1000, 10 ** (k - 1))} for k in range(3, 7))
     marks = (faster_than("xyzpy", 1),)
 
     def pairs(self) -> list[tuple[float, float]]:

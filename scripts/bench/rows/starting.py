@@ -10,7 +10,7 @@ import time
 
 import crops
 import functions
-from contest import Row, contender, faster_than, over_bare
+from contest import Row, Sizes, contender, faster_than, over_bare
 from meter import Meter
 
 
@@ -21,7 +21,7 @@ def run(code: str) -> None:
 class FreshProcess(Row):
     title = "a fresh process that grows one small batch"
     limit = "python -c 'import numpy, cloudpickle'"
-    sizes = {"quick": {"cases": 100}, "normal": {"cases": 1000}}
+    sizes = Sizes(quick={"cases": 100}, normal={"cases": 1000})
     marks = (over_bare("0.06 s", lambda row: 0.06), faster_than("xyzpy", 1))
     warm = False
 
@@ -51,7 +51,7 @@ class ScheduledStart(Row):
 
     title = "from the start of a job script to the first case"
     limit = "bash, then python -c that loads a pickled function"
-    sizes = {"quick": {"batches": 3}, "normal": {"batches": 100}}
+    sizes = Sizes(quick={"batches": 3}, normal={"batches": 100})
     marks = (faster_than("xyzpy", 1),)
     warm = False
 

@@ -1,0 +1,87 @@
+"""The benchmark, on small sizes: what it writes, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "scripts" / "bench"
+
+
+def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    ground = folder / "ground"
+    ground.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(BENCH.parents[1])}
+    ran = subprocess.run(
+        [sys.executable, BENCH, "--without", "xyzpy", "--disk", ground, *options],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert list(ground.iterdir()) == []
+    return ran
+
+
+def read(folder: Path, stem: str) -> dict[str, Any]:
+    out = folder / "bench-output"
+    assert {path.name for path in out.iterdir()} == {f"{stem}.{e}" for e in ("json", "md", "svg")}
+    report: dict[str, Any] = json.loads((out / f"{stem}.json").read_text())
+    head = {"format", "date", "machine", "sizes", "rounds", "minutes"}
+    assert report.keys() - head == ({"growth"} if stem == "growth" else {"rows"})
+    told = {"processor", "cores", "memory_gib", "system", "file_system", "load", "python"}
+    assert report["machine"].keys() == told | {"versions"}
+    return report
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is told by /proc")
+def test_a_quick_run_writes_a_table_a_picture_and_everything_as_json(tmp_path: Path) -> None:
+    ran = bench(tmp_path, "--quick", "--rounds", "2", "--rows", "grid", "looking", "many_batches")
+    assert ran.returncode == 0, ran.stderr
+
+    report = read(tmp_path, "speed")
+    assert list(report["rows"]) == ["grid", "looking", "many_batches"]
+    assert [line["lap"] for line in report["rows"]["looking"]["lines"]] == ["status", "missing"]
+    for name, row in report["rows"].items():
+        rounds = 1 if name == "many_batches" else 2
+        assert row.keys() == {"title", "limit", "place", "size", "divisor", "took", "lines"}
+        for line in row["lines"]:
+            assert {"bare", "cropfit"} <= line["contenders"].keys()
+            for figures in line["contenders"].values():
+                assert figures["seconds"] > 0
+                assert figures["ratio"] > 0
+                assert figures["mib"] >= 0
+                assert len(figures["all_seconds"]) == len(figures["all_mib"]) == rounds
+            for mark in line["marks"]:
+                assert mark.keys() == {"text", "margin", "met"}
+    table = (tmp_path / "bench-output" / "speed.md").read_text()
+    assert "sow a grid of 1e4 cases, 100 batches" in table
+    assert "sow a grid of 1e4 cases, 100 batches" in ran.stdout
+
+
+def test_a_mark_without_the_peer_that_it_names_is_neither_met_nor_missed(tmp_path: Path) -> None:
+    ran = bench(tmp_path, "--quick", "--rounds", "1", "--rows", "scattered_cases")
+    assert ran.returncode == 0, ran.stderr
+
+    (line,) = read(tmp_path, "speed")["rows"]["scattered_cases"]["lines"]
+    assert line["marks"] == [{"text": "below xyzpy", "margin": None, "met": None}]
+
+
+def test_growth_is_told_as_an_exponent_for_each_step(tmp_path: Path) -> None:
+    ran = bench(tmp_path, "--growth", "--most", "1000", "--rows", "many_batches")
+    assert ran.returncode == 0, ran.stderr
+
+    row = read(tmp_path, "growth")["growth"]["many_batches"]
+    assert row["sizes"] == [10, 100, 1000]
+    assert [line["lap"] for line in row["lines"]] == ["sow", "grow", "status", "reap", "delete"]
+    for line in row["lines"]:
+        assert line.keys() == {"lap", "bare", "cropfit", "above_linear"}
+        assert len(line["cropfit"]["seconds"]) == 3
+        assert isinstance(line["cropfit"]["exponent"], float)
