@@ -92,7 +92,8 @@ def main() -> None:
         }
         if wanted.growth:
             names = [name for name in names if ROWS[name].grows]
-            found = {name: growth.measure(ground, name, wanted.most, say) for name in names}
+            most, rounds = wanted.most, wanted.rounds
+            found = {name: growth.measure(ground, name, most, rounds, say) for name in names}
             report["growth"] = found
         else:
             report["rows"] = {name: measure(wanted, ground, name) for name in names}

@@ -14,24 +14,22 @@ from turns import Ground, Match
 
 LINEAR = 1.15  # noise of single runs over two decades included
 SPAN = 100  # the fit is over sizes down to the largest divided by this: beyond are fixed costs
-ROUNDS = 3  # of small sizes; large ones, which take long, are run once
-LARGE = 100_000
+LARGE = 100_000  # what is larger takes long, and is run once
 WHO = ["bare", "cropfit"]
 
 
-def measure(ground: Ground, name: str, most: int, say: Callable[[str], None]) -> Figures:
+def measure(
+    ground: Ground, name: str, most: int, rounds: int, say: Callable[[str], None]
+) -> Figures:
     """Every size of a row up to `most`."""
     row = ROWS[name]
     sizes = [size for size in row.grows if next(iter(size.values())) <= most]
     by_size = [next(iter(size.values())) for size in sizes]
     runs = []
     for size, number in zip(sizes, by_size, strict=True):
-        rounds = 1 if number > LARGE else ROUNDS
-        runs.append(
-            Match(ground, name, size, WHO).play(
-                rounds, lambda text, n=number: say(f"{text}, size {n}")
-            )
-        )
+        say(f"{name}, size {number}")
+        match = Match(ground, name, size, WHO)
+        runs.append(match.play(1 if number > LARGE else rounds, lambda _: None))
     kind = next(iter(sizes[0]))
     title = row.title.format(
         **{key: "n" if key == kind else value for key, value in sizes[-1].items()}
