@@ -60,7 +60,7 @@ def measure(wanted: argparse.Namespace, ground: Ground, name: str) -> dict[str, 
     kind = ROWS[name]
     row = kind(kind.sizes.named(wanted.sizes))
     who = [each for each in kind.contenders() if each not in wanted.without]
-    rounds = min(wanted.rounds, kind.rounds) if kind.rounds == 1 else wanted.rounds
+    rounds = 1 if kind.once else wanted.rounds
     found = Match(ground, name, row.size, who).play(rounds, say)
     return {
         "title": row.describe(),

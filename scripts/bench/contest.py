@@ -60,7 +60,7 @@ class Row:
     place: ClassVar[Literal["disk", "memory"]] = "disk"
     warm: ClassVar[bool] = True  # whether to run the quick size first, in the same process
     bulky: ClassVar[bool] = False  # leaves big files: to be deleted at once
-    rounds: ClassVar[int | None] = None
+    once: ClassVar[bool] = False  # takes too long for more than one round
 
     def __init__(self, size: Size) -> None:
         self.size = size

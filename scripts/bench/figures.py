@@ -31,7 +31,7 @@ def line(row: Row, lap: str, rounds: Sequence[Round]) -> Figures:
 
 
 def figures(who: str, lap: str, rounds: Sequence[Round]) -> Figures:
-    """Of one contender: seconds and MiB of every round, medians, the ratio to the bare limit."""
+    """Of one contender: medians, seconds and MiB of every round, the ratio to the bare limit."""
     runs = [found[who] for found in rounds]
     errors = [run["error"] for run in runs if "error" in run]
     if errors:
@@ -42,6 +42,7 @@ def figures(who: str, lap: str, rounds: Sequence[Round]) -> Figures:
     memory = [run["laps"][lap]["mib"] for run in runs]
     return {
         "seconds": statistics.median(all_seconds),
+        "cpu": _median([run["laps"][lap]["cpu"] for run in runs]),
         "mib": None if None in memory else statistics.median(memory),
         "ratio": _median([ratio(found, who, lap) for found in rounds]),
         "all_seconds": all_seconds,

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from contest import Round, Row, Run, Size
 from rows import ROWS
 
 HERE = Path(__file__).parent
-LIMIT = 900  # seconds for one process
+LIMIT = 1800  # seconds for one process
 MEMORY = Path("/dev/shm")
 
 
@@ -31,12 +32,21 @@ class Ground:
 
     def __exit__(self, *_: object) -> None:
         for folder in (self.disk, self.memory):
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
 
     def folder(self, row: type[Row], *names: str) -> Path:
         found = (self.memory if row.place == "memory" else self.disk).joinpath(*names)
         found.mkdir(parents=True, exist_ok=True)
         return found
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder, while the remover of a deleted crop may still be at work in it."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
 
 
 def _memory() -> Path | None:
@@ -66,7 +76,7 @@ class Match:
         return found
 
     def clear(self) -> None:
-        shutil.rmtree(self.ground.folder(self.row, self.place), ignore_errors=True)
+        remove(self.ground.folder(self.row, self.place))
 
     def run(self, who: str, turn: int, say: Callable[[str], None]) -> Run:
         say(f"{self.name}: {who}, round {turn + 1}")
@@ -83,7 +93,7 @@ class Match:
             told = {"error": str(error)}
             self.broken[who] = str(error)
         if self.row.bulky and not prepared:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder)
         return told
 
     def child(self, python: str, who: str, phase: str, folder: Path) -> Run:

@@ -62,6 +62,7 @@ def test_a_quick_run_writes_a_table_a_picture_and_everything_as_json(tmp_path: P
                 assert figures["seconds"] > 0
                 assert figures["ratio"] > 0
                 assert figures["mib"] >= 0
+                assert figures["cpu"] >= 0
                 assert len(figures["all_seconds"]) == len(figures["all_mib"]) == rounds
             for mark in line["marks"]:
                 assert mark.keys() == {"text", "margin", "met"}

@@ -9,7 +9,7 @@ from contest import Row
 from rows.claiming import EightWorkers, ThirtyTwoWorkers
 from rows.engines import OverPools
 from rows.farming import Harvest
-from rows.fitting import DynestyAlone, MergeCatalogue
+from rows.fitting import DynestyAlone, DynestySlower, MergeCatalogue
 from rows.growing import OneCaseBatches, TrivialCases
 from rows.large import Constants, Objects
 from rows.life import ManyBatches
@@ -49,6 +49,7 @@ ROWS: dict[str, type[Row]] = {
         ArraysToZarr,
         Harvest,
         DynestyAlone,
+        DynestySlower,
         MergeCatalogue,
     )
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 
 import crops
 import functions
@@ -28,7 +29,7 @@ class ManyBatches(Row):
         over_bare("0.3 ms a batch", lambda row: row.batches * BATCH_MS, "grow"),
         within(2, "status"),
     )
-    rounds = 1
+    once = True
 
     @contender
     def bare(self, meter: Meter) -> None:
@@ -62,3 +63,5 @@ class ManyBatches(Row):
             crop.reap(to=False)
         with meter("delete"):
             crop.delete()
+        while os.listdir():  # nobody waits for it but what is measured next
+            time.sleep(0.05)
