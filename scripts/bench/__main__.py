@@ -73,14 +73,8 @@ def measure(wanted: argparse.Namespace, ground: Ground, name: str) -> dict[str, 
     }
 
 
-def write(report: dict[str, Any], out: Path, stem: str) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
-
-
 def main() -> None:
     wanted, begun = arguments(), time.monotonic()
-    names = wanted.rows or list(ROWS)
     stem = "growth" if wanted.growth else "speed"
     with Ground(wanted.disk) as ground:
         report = {
@@ -90,22 +84,30 @@ def main() -> None:
             "sizes": wanted.sizes,
             "rounds": wanted.rounds,
         }
+        names = wanted.rows or list(ROWS)
         if wanted.growth:
-            names = [name for name in names if ROWS[name].grows]
-            most, rounds = wanted.most, wanted.rounds
-            found = {name: growth.measure(ground, name, most, rounds, say) for name in names}
-            report["growth"] = found
+            report["growth"] = grow(wanted, ground, names)
         else:
             report["rows"] = {name: measure(wanted, ground, name) for name in names}
         say("")
         report["minutes"] = round((time.monotonic() - begun) / 60, 1)
-        write(report, wanted.out, stem)
-    show(report, wanted.out / f"{stem}.svg")
-    if wanted.keep:
-        keep.keep(report, wanted.out, stem)
+        wanted.out.mkdir(parents=True, exist_ok=True)
+        (wanted.out / f"{stem}.json").write_text(json.dumps(report, indent=1) + "\n")
+        show(report, wanted.out / f"{stem}.svg")
+        if wanted.keep:
+            keep.keep(report, wanted.out, stem)
+        say("removing what was made ...")  # seconds to minutes
+    say("")
+
+
+def grow(wanted: argparse.Namespace, ground: Ground, names: list[str]) -> dict[str, Any]:
+    """Every row that tells how it grows, at all its sizes."""
+    names = [name for name in names if ROWS[name].grows]
+    return {name: growth.measure(ground, name, wanted.most, wanted.rounds, say) for name in names}
 
 
 def show(report: dict[str, Any], path: Path) -> None:
+    """On the terminal, as Markdown, and as a picture."""
     if "growth" in report:
         head, cells = tables.GROWTH_HEAD, list(tables.growth_cells(report))
         picture.draw_growth(report, path)

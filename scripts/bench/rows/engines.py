@@ -43,7 +43,7 @@ class OverPools(Row):
     title = "{batches} batches of one case over a pool"
     limit = "the pool's own submit"
     per = "batches"
-    sizes = Sizes(quick={"batches": 20}, normal={"batches": 500})
+    sizes = Sizes(quick={"batches": 20}, normal={"batches": 200})
 
     def by_each(self, meter: Meter, work: Callable[[Any], None]) -> None:
         for make in (threads, processes, loky, dask):

@@ -123,7 +123,7 @@ class MergeCatalogue(Row):
 
     title = "merge a catalogue of {objects} fits"
     limit = "reading the files"
-    sizes = Sizes(quick={"objects": 5}, normal={"objects": 300})
+    sizes = Sizes(quick={"objects": 5}, normal={"objects": 200})
     grows = tuple({"objects": 10**k} for k in range(1, 4))
     per = "objects"
     marks = (

@@ -63,7 +63,6 @@ class ManyBatches(Row):
             crop.reap(to=False)
         with meter("delete"):
             crop.delete()
-        while any(
-            name.startswith(".") for name in os.listdir()
-        ):  # nobody waits for it but what is measured next
+        # Nobody waits for the files to go, but for what is measured next.
+        while any(name.startswith(".") for name in os.listdir()):
             time.sleep(0.05)
