@@ -20,11 +20,15 @@ Round = Mapping[str, Run]  # of each contender
 
 @dataclass(frozen=True)
 class Mark:
-    """What is to be reached: `margin` is 1 where it just is, and less where it is with ease."""
+    """What is to be reached: `margin` is 1 where it just is, and less where it is with ease.
+
+    `of` says what it is about: "time", "memory", or a "promise" that is kept or not.
+    """
 
     text: str
     margin: Callable[[Round, Any], float]
     lap: str = ""
+    of: Literal["time", "memory", "promise"] = "time"
 
 
 def contender(method: Callable[..., None]) -> Callable[..., None]:
@@ -123,7 +127,7 @@ def memory_under(text: str, mib: Callable[[Any], float], lap: str = "") -> Mark:
     def margin(found: Round, row: Row) -> float:
         return told(found, "cropfit", lap, "mib") / mib(row)
 
-    return Mark(f"memory under {text}", margin, lap)
+    return Mark(f"memory under {text}", margin, lap, "memory")
 
 
 def holds(text: str, promise: Callable[[Mapping[str, Any], Any], bool], lap: str = "") -> Mark:
@@ -133,4 +137,4 @@ def holds(text: str, promise: Callable[[Mapping[str, Any], Any], bool], lap: str
         notes = {who: run["notes"] for who, run in found.items() if "notes" in run}
         return 0.0 if promise(notes, row) else float("inf")
 
-    return Mark(text, margin, lap)
+    return Mark(text, margin, lap, "promise")

@@ -69,7 +69,7 @@ def judged(mark: Mark, row: Row, rounds: Sequence[Round]) -> Figures:
     margin = _median(margins)
     met = None if margin is None else margin <= 1.0
     finite = margin is None or math.isfinite(margin)
-    return {"text": mark.text, "margin": margin if finite else None, "met": met}
+    return {"text": mark.text, "of": mark.of, "margin": margin if finite else None, "met": met}
 
 
 def _median(values: Sequence[float | None]) -> float | None:

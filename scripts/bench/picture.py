@@ -52,9 +52,10 @@ def _dots(axes: Any, place: int, line: Figures) -> None:
         colour, marker = COLOURS.get(who, "0.45"), OTHERS.get(who, "o")
         axes.plot(figures["ratio"], place, marker, color=colour, label=who, zorder=3, markersize=6)
     ours = found.get("cropfit", {}).get("ratio")
-    timed = [mark for mark in line["marks"] if mark["margin"] and mark.get("of") != "memory"]
-    for mark in timed if ours else []:
-        axes.plot(ours / mark["margin"], place, "|", color="black", label="mark", markersize=14)
+    margins = [mark["margin"] for mark in line["marks"] if mark["of"] == "time"]
+    tightest = max((margin for margin in margins if margin), default=None)
+    if ours and tightest:
+        axes.plot(ours / tightest, place, "|", color="black", label="mark", markersize=14)
 
 
 def _unique(handles: list[Any], names: list[str]) -> tuple[list[str], list[Any]]:

@@ -65,9 +65,14 @@ def test_a_quick_run_writes_a_table_a_picture_and_everything_as_json(tmp_path: P
                 assert figures["cpu"] >= 0
                 assert len(figures["all_seconds"]) == len(figures["all_mib"]) == rounds
             for mark in line["marks"]:
-                assert mark.keys() == {"text", "margin", "met"}
+                assert mark.keys() == {"text", "of", "margin", "met"}
     without_peer, memory = rows["grid"]["lines"][0]["marks"]
-    assert without_peer == {"text": "50 × faster than xyzpy", "margin": None, "met": None}
+    assert without_peer == {
+        "text": "50 × faster than xyzpy",
+        "of": "time",
+        "margin": None,
+        "met": None,
+    }
     assert memory["met"] is not None
     title = "sow a grid of 1e4 cases, 100 batches"
     assert title == rows["grid"]["title"]
