@@ -68,8 +68,10 @@ class Harvest(Row):
 
         runner = cf.Runner(functions.spectrum, ["r"], var_dims={"r": ["x"]})
         for lap, piece in self.pieces().items():
-            store = cf.Harvester(runner, f"{lap}{ending}")
-            store.add_ds(self.standing_ds())
+            standing, half = self.standing_ds(), self.standing // 2
+            for part in (slice(half), slice(half, None)):  # so that it has grown before
+                cf.Harvester(runner, f"{lap}{ending}").add_ds(standing.isel(a=part))
+            del standing
             with meter(lap):
                 cf.Harvester(runner, f"{lap}{ending}").add_ds(piece)
 
