@@ -45,9 +45,9 @@ def short(report: dict[str, Any]) -> str:
 
 def where(report: dict[str, Any]) -> str:
     """The machine and the day, as a sentence."""
-    of = report["machine"]
+    of, rounds = report["machine"], report["rounds"]
     return (
         f"Measured on {report['date']}: {of['cores']} cores of {of['processor']}, "
         f"{of['memory_gib']} GiB, {of['file_system']}, {of['system']}, Python {of['python']}; "
-        f"{report['rounds']} rounds, load {of['load']} at the start.\n"
+        f"{rounds} round{'s' if rounds > 1 else ''}, load {of['load']} at the start.\n"
     )

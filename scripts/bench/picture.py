@@ -14,7 +14,7 @@ OTHERS = {
     "dask": "v",
     "executorlib": "D",
     "xarray": "P",
-    "zarr": "X",
+    "cropfit_zarr": "X",
     "shipped": "<",
 }
 

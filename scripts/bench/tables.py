@@ -9,6 +9,7 @@ from figures import Figures
 
 HEAD = ("work", "bare limit", "cropfit", "× bare", "MiB", "xyzpy", "MiB", "others", "mark")
 UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
+EACH = {"cases": "case", "batches": "batch", "objects": "fit"}
 SCALE = {"s": 1.0, "ms": 1e3, "µs": 1e6, "ns": 1e9}
 
 
@@ -33,9 +34,10 @@ def line_cells(row: Figures, line: Figures) -> list[str]:
     found = dict(line["contenders"])
     bare, ours, peer = (found.pop(who, {}) for who in ("bare", "cropfit", "xyzpy"))
     name = f"{row['title']}: {line['lap']}" if line["lap"] else row["title"]
+    each = f" (a {EACH[row['per']]})" if row["per"] else ""
     told = ours.get("ratio")
     return [
-        name,
+        name + each,
         seconds(row, bare),
         seconds(row, ours),
         "" if told is None else figure(told),

@@ -54,7 +54,8 @@ def test_a_quick_run_writes_a_table_a_picture_and_everything_as_json(tmp_path: P
     assert laps == ["sow", "grow", "status", "reap", "delete"]
     for name, row in rows.items():
         rounds = 1 if name == "many_batches" else 2
-        assert row.keys() == {"title", "limit", "place", "size", "divisor", "took", "lines"}
+        told = {"title", "limit", "place", "size", "per", "divisor", "took", "lines"}
+        assert row.keys() == told
         for line in row["lines"]:
             assert line.keys() == {"lap", "contenders", "marks"}
             assert line["contenders"].keys() == {"bare", "cropfit"}

@@ -59,8 +59,7 @@ class Harvest(Row):
         self.add(meter, ".nc")
 
     @contender
-    def zarr(self, meter: Meter) -> None:
-        """By cropfit, into a Zarr store."""
+    def cropfit_zarr(self, meter: Meter) -> None:
         self.add(meter, ".zarr")
 
     def add(self, meter: Meter, ending: str) -> None:
