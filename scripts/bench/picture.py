@@ -37,7 +37,15 @@ def draw(report: dict[str, Any], path: Path) -> None:
     axes.set_axisbelow(True)
     names, handles = _unique(*axes.get_legend_handles_labels())
     figure.legend(handles, names, loc="outside upper center", ncols=6, frameon=False)
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """An SVG with text as text, the same whenever the figures are."""
+    from matplotlib import rc_context
+
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cropfit"}):
+        figure.savefig(path, metadata={"Date": None})
 
 
 def _name(row: Figures, line: Figures) -> str:
@@ -81,4 +89,4 @@ def draw_growth(report: dict[str, Any], path: Path) -> None:
         axes.legend(fontsize=6, frameon=False)
     for axes in list(panels):
         axes.set_axis_off()
-    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    _save(figure, path)
