@@ -29,16 +29,21 @@ def measure(
     for size, number in zip(sizes, by_size, strict=True):
         say(f"{name}, size {number}")
         match = Match(ground, name, size, WHO)
-        runs.append(match.play(1 if number > LARGE else rounds, lambda _: None))
+        found = match.play(1 if number > LARGE else rounds, lambda _: None)
+        if match.broken:
+            break  # larger ones would fail as well; those before are told
+        runs.append(found)
+    by_size = by_size[: len(runs)]
     kind = next(iter(sizes[0]))
     title = row.title.format(
         **{key: "n" if key == kind else value for key, value in sizes[-1].items()}
     )
-    laps = list(runs[-1][0]["cropfit"].get("laps", ()))
+    laps = list(runs[-1][0]["cropfit"]["laps"]) if len(runs) > 1 else []
     return {
         "title": title,
         "by": kind,
         "sizes": by_size,
+        "failed": match.broken,
         "lines": [line(lap, by_size, runs) for lap in laps],
     }
 
