@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check --quiet install \
     --config-settings editable_mode=compat --editable
 
-.PHONY: help demo test test-nfs test-cluster test-condor lint docs notebooks bench clean
+.PHONY: help demo test test-nfs test-cluster test-condor lint docs notebooks bench bench-growth clean
 
 help:
 	@echo "make demo          fit the NIST problems with three workers, one of them killed; see demo-output/"
@@ -17,7 +17,8 @@ help:
 	@echo "make lint          ruff and mypy"
 	@echo "make docs          build the documentation; see docs/_build/html/index.html"
 	@echo "make notebooks     run the notebooks and keep what they show"
-	@echo "make bench         measure against the bare limits"
+	@echo "make bench         measure against the bare limits and xyzpy; see bench-output/"
+	@echo "make bench-growth  measure how the cost grows with the number of cases and batches"
 	@echo "make clean         remove what these targets made"
 
 # PYTHON is looked for only when there is an environment to make.
@@ -75,8 +76,11 @@ notebooks: $(VENV)/.ready-dev
 	$$inside $(BIN)/python scripts/run_notebooks.py $(ARGS)
 
 bench: $(VENV)/.ready-dev
-	@$(BIN)/python scripts/bench.py $(ARGS)
+	@$(BIN)/python scripts/bench $(ARGS)
+
+bench-growth: $(VENV)/.ready-dev
+	@$(BIN)/python scripts/bench --growth $(ARGS)
 
 clean:
-	rm -rf $(VENV) docs/_build docs/reference/generated docs/howto/pictures build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output
+	rm -rf $(VENV) docs/_build docs/reference/generated docs/howto/pictures build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis demo-output bench-output
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
