@@ -30,6 +30,7 @@ from cropfit.work.failures import Failure
 
 COMPACT_BELOW = 32 << 20  # bytes; a file of many small frames up to this size is rewritten as one
 COMPACT_FROM = 8  # frames
+FULL = 256  # cases of a frame from which on its own cost is small beside theirs
 
 # Seconds that the last fsync of this process took: one is worth a tenth of the computing.
 _sync_took = 0.002
@@ -195,7 +196,7 @@ class Book:
             "seconds": seconds,
             "longest": longest,
         }
-        if self._frames >= COMPACT_FROM:
+        if self._frames >= COMPACT_FROM and len(self.done) < self._frames * FULL:
             self._compact()
         sync = seconds > 10 * _sync_took
         begun = perf_counter()
