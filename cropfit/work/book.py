@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -237,6 +236,8 @@ class Book:
             path = f"{self.folder}/{name}"
             if name == CHECKPOINT:
                 if not self.failed:
+                    import shutil
+
                     shutil.rmtree(path, ignore_errors=True)
             elif name != LOG and (name != ERRORS or not self.failed):
                 with contextlib.suppress(OSError):
