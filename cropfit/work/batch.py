@@ -315,7 +315,7 @@ class BatchRun:
         self._at += count
         self.computed += count
         self._took += ends[-1] - self._begun
-        self._longest = max(self._longest, max(seconds))
+        self._longest = max(self._longest, *seconds)
         refused = self.book.add_results(offsets, seconds, results)
         if self.case.checkpoints:
             self._scratch = True
