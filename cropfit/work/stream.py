@@ -140,11 +140,12 @@ class _File:
         sowings: int,
     ) -> None:
         self._plan = plan
-        self._shape = plan.target.shape
         self.skeleton = _skeleton(plan)
         self.writer = make(draft, self.skeleton)
-        in_pieces = make is StoreWriter
-        large = max(LARGE, PIECE) if in_pieces else LARGE
+        self._in_pieces = make is StoreWriter
+        self._in_order = in_order
+        # zarr holds several copies of its pieces
+        self._slab = SLAB // 2 if self._in_pieces else SLAB
         self._sums: dict[str, _Sums] = {name: _Sums() for name in self.skeleton.variables}
         self._widest: dict[str, int] = {}
         self._held: dict[str, NDArray[Any]] = {}
@@ -152,11 +153,8 @@ class _File:
         room = IN_MEMORY
         for variable in sorted(plan.variables.values(), key=self._nbytes):
             nbytes = self._nbytes(variable)
-            row = math.prod(variable.shape) * variable.dtype.itemsize
-            is_object = variable.dtype.kind == "O"
-            fits = row >= large and not is_object
-            direct = (in_order and (fits or not in_pieces)) or (in_order is False and fits)
-            if (not direct and is_object) or nbytes <= room:
+            direct = self._is_direct(variable)
+            if (not direct and variable.dtype.kind == "O") or nbytes <= room:
                 room -= nbytes
                 shape = (plan.target.size, *variable.shape)
                 self._held[variable.name] = np.full(shape, variable.missing, variable.dtype)
@@ -169,6 +167,16 @@ class _File:
                     os.path.dirname(draft),
                     most=sowings,
                 )
+
+    def _is_direct(self, variable: Variable) -> bool:
+        """Whether values can be written where they belong as they come."""
+        if self._in_order is None:
+            return False
+        if self._in_order and not self._in_pieces:
+            return True
+        row = math.prod(variable.shape) * variable.dtype.itemsize
+        large = max(LARGE, PIECE) if self._in_pieces else LARGE
+        return row >= large and variable.dtype.kind != "O"
 
     def _nbytes(self, variable: Variable) -> int:
         each = 64 if variable.dtype.kind == "O" else variable.dtype.itemsize
@@ -217,7 +225,9 @@ class _File:
             for name, stored in self.skeleton.variables.items():
                 for start, stop, meant in self._sums[name].runs():
                     found = 0
-                    for box, _ in boxes(_memory_shape(stored), start, stop, _elements(stored)):
+                    for box, _ in boxes(
+                        _memory_shape(stored), start, stop, _elements(stored, self._slab)
+                    ):
                         found = _sum(read(name, box), found)
                     if found != meant:
                         raise DamagedError(
@@ -235,7 +245,7 @@ class _File:
         flat = values.reshape(-1)
         at = 0
         shape = _memory_shape(stored)
-        for box, size in boxes(shape, start, start + flat.size, _elements(stored)):
+        for box, size in boxes(shape, start, start + flat.size, _elements(stored, self._slab)):
             part = flat[at : at + size]
             if stored.is_text:
                 self._widest[name] = max(self._widest.get(name, 0), _width(part))
@@ -318,9 +328,9 @@ def _memory_shape(stored: Stored) -> tuple[int, ...]:
     return stored.shape[: len(stored.shape) - (stored.memory.kind in "cS")]
 
 
-def _elements(stored: Stored) -> int:
+def _elements(stored: Stored, slab: int) -> int:
     """How many elements are written at a time."""
-    return max(SLAB // (64 if stored.is_text else stored.itemsize), 1)
+    return max(slab // (64 if stored.is_text else stored.itemsize), 1)
 
 
 def _width(text: NDArray[Any]) -> int:
