@@ -6,7 +6,6 @@ import importlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 from cropfit.disk.ledger import Ledger
@@ -162,6 +161,8 @@ class Tended:
         if self.is_prepared():
             with suppress(CropError, OSError):
                 return to_html(Looker(self._root).look())
+        from html import escape
+
         return f"<pre>{escape(str(self))}</pre>"
 
     def watch(self, *, interval: float = 1.0, wait: bool = False) -> Any:

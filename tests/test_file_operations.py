@@ -19,10 +19,20 @@ import cropfit as cf
 
 pytestmark = pytest.mark.needs("strace")
 
+SOW = """
+import sys, cropfit as cf
+folder, name = sys.argv[1].split("/.crop-")
+crop = cf.Crop(lambda x: x, name, parent_dir=folder, batchsize=1000, verbosity=0)
+crop.sow_combos({"x": range(int(name[1:]) * 1000)})
+"""
 GROW = """
 import sys, cropfit as cf
 crop = cf.Crop.load(sys.argv[1], verbosity=0)
 assert crop.grow().exit_code == 0
+"""
+REAP = """
+import sys, cropfit as cf
+cf.Crop.load(sys.argv[1], verbosity=0).reap(to=False)
 """
 LOOK = """
 import sys, cropfit as cf
@@ -41,13 +51,13 @@ def sow(folder: Path, batches: int, batchsize: int) -> cf.Crop:
     return crop
 
 
-def calls(crop: cf.Crop, code: str, trace: Path) -> Counter[str]:
+def calls(location: str, code: str, trace: Path) -> Counter[str]:
     """System call → how often a process that runs `code` made it on the crop's folder."""
     # Not of its children: the heart beats by the second, not by the batch.
     strace = ["strace", "-y", "-e", "trace=%file,%desc", "-o", str(trace)]
-    subprocess.run([*strace, sys.executable, "-c", code, crop.location], check=True)
+    subprocess.run([*strace, sys.executable, "-c", code, location], check=True)
     with open(trace, encoding="utf-8", errors="replace") as file:
-        found = [re.match(r"(\w+)\(", line) for line in file if crop.location in line]
+        found = [re.match(r"(\w+)\(", line) for line in file if location in line]
     return Counter(match[1] for match in found if match)
 
 
@@ -56,13 +66,24 @@ def price(
 ) -> dict[str, float]:
     """Calls that each further batch costs."""
     found = []
+    folder.mkdir(exist_ok=True)
     for batches in (few, many):
         crop = sow(folder, batches, batchsize)
         if grown:
             assert crop.grow().exit_code == 0
-        found.append(calls(crop, code, folder / "trace"))
-    more = found[1] - found[0]
-    return {name: count / (many - few) for name, count in more.items()}
+        found.append(calls(crop.location, code, folder / "trace"))
+    return each_of(*found, many - few)
+
+
+def each_of(few: Counter[str], many: Counter[str], more: int) -> dict[str, float]:
+    return {name: count / more for name, count in (many - few).items()}
+
+
+def test_sowing_a_batch_costs_the_making_of_its_folder(tmp_path):
+    """What is in it follows from the crop's own file and from its number."""
+    found = [calls(f"{tmp_path}/.crop-c{n}", SOW, tmp_path / "trace") for n in (10, 60)]
+
+    assert each_of(*found, 50) == {"mkdir": 1.0}
 
 
 def test_growing_a_batch_costs_twelve_calls(tmp_path):
@@ -92,3 +113,12 @@ def test_looking_at_a_crop_costs_nothing_by_the_batch(tmp_path, grown):
     each = price(tmp_path, LOOK, 1, 50, 100, grown)
 
     assert sum(each.values()) * 50 <= 2, each
+
+
+def test_reaping_a_batch_costs_a_listing_and_the_reading_of_one_file(tmp_path):
+    """List it (5), open its file, ask for its size and owner, read it to the end, close it (6)."""
+    one, thousand = (price(tmp_path / size, REAP, int(size), 5, 25, True) for size in ("1", "1000"))
+
+    assert sum(one.values()) <= 12, one
+    assert one["openat"] == 2
+    assert sum(thousand.values()) <= 12, thousand

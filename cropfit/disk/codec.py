@@ -172,11 +172,16 @@ def _payload(
 ) -> list[Part]:
     size, first = len(offsets), int(offsets[0])
     tail = [struct.pack(f"<{size}d", *seconds)]
-    listed = struct.pack(f"<{size}I", *offsets)
-    if first + size > _SCATTERED or listed != _run(first, size).tobytes():
+    if first + size > _SCATTERED or not _follow(offsets):
         first = _SCATTERED
-        tail.append(listed)
+        tail.append(struct.pack(f"<{size}I", *offsets))
     return [_HEAD.pack(size, first, len(meta)), *parts, *tail, meta]
+
+
+def _follow(offsets: Sequence[int]) -> bool:
+    if isinstance(offsets, range):
+        return offsets.step == 1
+    return list(offsets) == list(range(offsets[0], offsets[0] + len(offsets)))
 
 
 def _run(first: int, size: int) -> NDArray[np.uint32]:

@@ -13,7 +13,7 @@ import errno
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "Writer",
     "boxes",
     "check_skeleton",
+    "check_space",
     "chunk_shape",
     "read_box",
     "same_bytes",
@@ -123,7 +124,7 @@ class Writer:
         self._draft = draft
         self._need = skeleton.nbytes
         self._stored = skeleton.variables
-        _check_space(draft, self._need)
+        check_space(draft, self._need)
         with self._told():
             self._file = load_netcdf4().Dataset(draft, "w", clobber=False)
             self._file.set_fill_off()
@@ -139,7 +140,7 @@ class Writer:
         writer = cls.__new__(cls)
         writer._draft, writer._stored = draft, variables
         writer._need = Skeleton(variables, {}).nbytes
-        _check_space(draft, writer._need)
+        check_space(draft, writer._need)
         with writer._told():
             writer._file = load_netcdf4().Dataset(draft, "r+")
             writer._file.set_fill_off()
@@ -175,6 +176,21 @@ class Writer:
         with self._told():
             self._file.close()
 
+    @contextlib.contextmanager
+    def reread(self, skeleton: Skeleton) -> Iterator[Callable[[str, Box], NDArray[Any]]]:
+        """Check all of the closed draft but the values; give what reads a box of those.
+
+        Raises
+        ------
+        DamagedError
+            Something is not as it was written.
+        OSError
+            The disk did not take it.
+        """
+        with syncing(self._draft), load_netcdf4().Dataset(self._draft, "r") as file:
+            check_skeleton(self._draft, file, skeleton)
+            yield lambda name, box: read_box(file.variables[name], box)
+
     def abandon(self) -> None:
         """Close without a word; the draft is of no use any more."""
         with contextlib.suppress(RuntimeError, OSError):
@@ -196,16 +212,16 @@ class Writer:
             ) from error
 
 
-def chunk_shape(stored: Stored, grows: Collection[str]) -> tuple[int, ...]:
-    """Pieces of some `CHUNK` bytes in which a variable is stored whose dimensions grow."""
+def chunk_shape(stored: Stored, grows: Collection[str], most: int = CHUNK) -> tuple[int, ...]:
+    """Pieces of some `most` bytes in which a variable is stored, whose dimensions may grow."""
     chunks = [
         max(2 * size, 64) if dim in grows else max(size, 1)
         for dim, size in zip(stored.dims, stored.shape, strict=True)
     ]
     for at, size in enumerate(chunks):
         whole = math.prod(chunks) * (16 if stored.is_text else stored.raw.itemsize)
-        if whole > CHUNK:
-            chunks[at] = max(1, size * CHUNK // whole)
+        if whole > most:
+            chunks[at] = max(1, size * most // whole)
     return tuple(chunks)
 
 
@@ -332,7 +348,7 @@ def _free(path: str) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _check_space(draft: str, need: int) -> None:
+def check_space(draft: str, need: int) -> None:
     """Refuse at once what cannot fit, before hours of writing."""
     free = _free(draft)
     if need > free:

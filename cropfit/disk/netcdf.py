@@ -48,6 +48,7 @@ __all__ = [
     "load_dataset",
     "open_dataset",
     "part_of",
+    "remove_draft",
     "replacing",
     "save_dataset",
     "skeleton_of",
@@ -146,7 +147,7 @@ def replacing(
             check()
         _place(draft, final, overwrite=overwrite)
     finally:
-        _remove(draft)
+        remove_draft(draft)
     sync_folder(folder)
 
 
@@ -325,7 +326,8 @@ def _swap(draft: str, final: str) -> None:
     os.rename(aside, draft)
 
 
-def _remove(draft: str) -> None:
+def remove_draft(draft: str) -> None:
+    """Remove a draft, be it a file or a folder, if it is there."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:
             os.unlink(draft)

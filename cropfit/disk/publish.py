@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 
 from cropfit.disk.owner import Owner
@@ -90,6 +89,8 @@ def discard(folder: str, owner: str, *, behind: bool = False) -> None:
     aside = f"{folder}.{owner}{TRASH}"
     os.rename(folder, aside)
     if not (behind and _remove_behind(aside)):
+        import shutil
+
         shutil.rmtree(aside, ignore_errors=True)
 
 

@@ -6,17 +6,19 @@ and renamed into place whole.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cropfit.disk.encoding import Stored
-from cropfit.disk.ncwriter import Skeleton, chunk_shape
+from cropfit.disk.ncwriter import Box, Skeleton, check_space, chunk_shape
 from cropfit.disk.netcdf import expect_values, part_of, replacing, skeleton_of, slabs
 from cropfit.disk.publish import sync_folder
 from cropfit.errors import DamagedError, MissingDependencyError
@@ -24,7 +26,10 @@ from cropfit.errors import DamagedError, MissingDependencyError
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["load_zarr", "save_zarr"]
+__all__ = ["PIECE", "StoreWriter", "load_zarr", "save_zarr"]
+
+PIECE = 512 << 10
+"""Bytes of a file, at most, of a store that is filled piece by piece."""
 
 
 def save_zarr(
@@ -47,9 +52,7 @@ def save_zarr(
     _need_zarr()
     skeleton = skeleton_of(ds)
     with replacing(path, overwrite=overwrite, check=check) as draft:
-        with warnings.catch_warnings():
-            # Consolidated, so that an append can be committed by replacing one file.
-            warnings.filterwarnings("ignore", message="Consolidated metadata")
+        with _consolidating():
             pieces = _pieces(skeleton, grows)
             _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=True, encoding=pieces)
         _sync_tree(draft)
@@ -63,6 +66,88 @@ def load_zarr(path: str) -> xr.Dataset:
     _need_zarr()
     with open_dataset(path) as ds:
         return ds.load()
+
+
+class StoreWriter:
+    """Fills the draft of a store box by box; see `cropfit.disk.ncwriter.Writer`."""
+
+    def __init__(self, draft: str, skeleton: Skeleton) -> None:
+        _need_zarr()
+        import zarr
+
+        check_space(draft, skeleton.nbytes)
+        self._draft = draft
+        self._stored = skeleton.variables
+        self._group = zarr.create_group(draft, attributes=_plain(skeleton.attrs))
+        self._arrays = {name: self._declare(each) for name, each in self._stored.items()}
+
+    def _declare(self, stored: Stored) -> Any:
+        return self._group.create_array(
+            stored.name,
+            shape=stored.shape,
+            chunks=chunk_shape(stored, (), PIECE),
+            dtype=str if stored.is_text else stored.raw,
+            dimension_names=stored.dims,
+            attributes=_plain(stored.attrs),
+            config={"write_empty_chunks": True},  # "empty" is -0.0 as well, and must come back
+        )
+
+    def write(self, name: str, box: Box, values: NDArray[Any]) -> NDArray[Any]:
+        """Encode and write a box of a variable; return what was written."""
+        raw = self._stored[name].encode(values)
+        if raw.size:
+            is_text = self._stored[name].is_text
+            self._arrays[name][box if box else ...] = np.asarray(raw, "T") if is_text else raw
+        return raw
+
+    def mark(self, name: str, key: str, value: Any) -> None:
+        """Set an attribute that is known only after the values."""
+        self._arrays[name].attrs[key] = value
+
+    def close(self) -> None:
+        """Gather what tells of the arrays in one file, as `save_zarr` does."""
+        import zarr
+
+        with _consolidating():
+            zarr.consolidate_metadata(self._draft)
+
+    def abandon(self) -> None:
+        """Nothing is open."""
+
+    @contextlib.contextmanager
+    def reread(self, skeleton: Skeleton) -> Iterator[Callable[[str, Box], NDArray[Any]]]:
+        """Bring the draft to the disk and check all but the values; give what reads those."""
+        import zarr
+
+        _sync_tree(self._draft)
+        group: Any = zarr.open_group(self._draft, mode="r", use_consolidated=True)
+        found = {
+            name: [array.shape, array.metadata.dimension_names, _plain(array.attrs)]
+            for name, array in group.arrays()
+        }
+        meant = {
+            name: [each.shape, each.dims, _plain(each.attrs)]
+            for name, each in skeleton.variables.items()
+        }
+        if _as_text(found, group.attrs) != _as_text(meant, skeleton.attrs):
+            raise DamagedError(f"{self._draft}: metadata are not as they were written")
+
+        def read(name: str, box: Box) -> NDArray[Any]:
+            return np.asarray(group[name][box if box else ...], skeleton.variables[name].raw)
+
+        yield read
+
+
+@contextlib.contextmanager
+def _consolidating() -> Iterator[None]:
+    """Consolidated, so that an append can be committed by replacing one file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Consolidated metadata")
+        yield
+
+
+def _as_text(variables: Mapping[str, Any], attrs: Mapping[Any, Any]) -> str:
+    return json.dumps([variables, _plain(attrs)], sort_keys=True)
 
 
 def _need_zarr() -> None:
@@ -127,7 +212,7 @@ def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 def _all_attrs(ds: xr.Dataset) -> str:
     """All attributes as one text."""
     own = {str(name): _plain(variable.attrs) for name, variable in ds.variables.items()}
-    return json.dumps([own, _plain(ds.attrs)], sort_keys=True)
+    return _as_text(own, ds.attrs)
 
 
 def _sync_tree(root: str) -> None:

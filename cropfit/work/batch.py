@@ -10,8 +10,9 @@ thousand trivial cases costs one write.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import sub
 from time import perf_counter, time
 from typing import Any
 
@@ -138,9 +139,11 @@ class BatchRun:
         self.book = Book(
             claim.path, claim.owner.token, header, manifest.outputs.var_names, expected
         )
-        self._offsets: list[int] = []
-        self._seconds: list[float] = []
-        self._results: list[Any] = []
+        self._left: Sequence[int] = ()
+        self._at = 0  # of those left, the first that is not written
+        self._begun = 0.0
+        self._results: list[Any] = []  # that wait to be written
+        self._ends: list[float] = []  # when each of them was there
         self._took = 0.0
         self._longest = 0.0
         self._scratch = False
@@ -162,9 +165,8 @@ class BatchRun:
         case.batch, case.folder = self.claim.batch, self.claim.path
         try:
             self._bury()
-            left = self._left()
-            self._grow(left)
-            self.flush()
+            self._left = self._unsettled()
+            self._grow()
             self.book.seal(self._took, self._longest, scratch=self._scratch)
         except Unfinished as left:
             self._save()
@@ -186,17 +188,16 @@ class BatchRun:
             pass  # a full disk: these cases will be computed again
         self.book.close()
 
-    def _left(self) -> list[int]:
+    def _unsettled(self) -> Sequence[int]:
         settled = self.book.done | self.book.failed.keys()
-        if not settled:
-            return list(range(len(self.flat)))
-        return [k for k in range(len(self.flat)) if k not in settled]
+        every = range(len(self.flat))
+        return [k for k in every if k not in settled] if settled else every
 
     def _bury(self) -> None:
         """Put deaths of former owners down to the case that each had in hand."""
         if not self.book.deaths:
             return
-        for offset in self._left()[:1]:
+        for offset in self._unsettled()[:1]:
             for mark in self.book.deaths:
                 attempt = self.book.attempts.get(offset, 0) + 1
                 deaths = self.book.killed.get(offset, 0) + 1
@@ -211,35 +212,37 @@ class BatchRun:
 
     # -- the loop ------------------------------------------------------------------
 
-    def _grow(self, left: list[int]) -> None:
-        """Call the function for each case of `left`.
+    def _grow(self) -> None:
+        """Call the function for each case that is left.
 
         The inner loop is entered once a run of cases, not once a case: it is
         what trivial cases cost.
         """
+        left = self._left
         if not left:
             return
         if self._readers or self.announce or self.book.attempts:
-            self._grow_singly(left)
+            self._grow_singly()
             return
         self.may_start(0.0)
         flat = self.flat if len(left) == len(self.flat) else self.flat[left]
-        todo = zip(left, flat.tolist(), self.sown.grid.rows(flat), strict=True)
-        while self._stretch(todo, left[-1]):
+        numbers = (flat + self.sown.first_case).tolist()
+        todo = zip(numbers, self.sown.grid.rows(flat), strict=True)
+        self._stretch(todo)
+        while self._at < len(left):
             self.may_start(self._longest)
+            self._stretch(todo)
 
-    def _stretch(self, todo: Iterator[tuple[int, int, dict[str, Any]]], last: int) -> bool:
-        """Compute until it is time to write, a case raises, or `last` is done (False)."""
-        first, case, call = self.sown.first_case, self.case, self._call
-        results, seconds, offsets = self._results, self._seconds, self._offsets
-        offset, raised = -1, None
+    def _stretch(self, todo: Iterator[tuple[int, dict[str, Any]]]) -> None:
+        """Compute until it is time to write, a case raises, or none is left."""
+        case, call, results, ends = self.case, self._call, self._results, self._ends
         row: dict[str, Any] = {}
-        then = perf_counter()
-        due = then + FLUSH_AFTER
+        raised = None
+        self._begun = perf_counter()
+        due = self._begun + FLUSH_AFTER
         self.interrupts.armed = True
         try:
-            for offset, index, row in todo:
-                case.index = first + index
+            for case.index, row in todo:
                 result = call(**row)
                 now = perf_counter()
                 if type(result) not in CONSTANT:
@@ -249,9 +252,7 @@ class BatchRun:
                     else:
                         result = frozen
                 results.append(result)
-                seconds.append(now - then)
-                offsets.append(offset)
-                then = now
+                ends.append(now)
                 if now >= due:
                     break
         except BaseException as error:
@@ -259,59 +260,61 @@ class BatchRun:
         self.interrupts.armed = False
         if self.interrupts.sprung and not isinstance(raised, KeyboardInterrupt):
             self._drop()
-        if raised is not None:
-            self._failed(raised, offset, row, perf_counter() - then)
-        elif offset != last:
+        if raised is None:
             self.flush()
-        return offset != last
+        elif not row:
+            raise raised  # there is no case that it could be put down to
+        else:
+            self._failed(raised, row, perf_counter() - (ends[-1] if ends else self._begun))
 
-    def _grow_singly(self, left: list[int]) -> None:
+    def _grow_singly(self) -> None:
         """The same, each case by itself: objects are read, and every start is told."""
-        for offset in left:
+        for offset in self._left:
             self.may_start(self._longest)
             flat = self.flat[offset : offset + 1]
             self.case.index = self.sown.first_case + int(flat[0])
             self.case.attempt = self.book.attempts.get(offset, 0) + 1
             if self.announce:
                 self.announce(offset)
-            then = perf_counter()
+            self._begun = perf_counter()
             row: dict[str, Any] = {}
             try:
                 (row,) = self.sown.grid.rows(flat, self._readers)
-                self._call_one(offset, row, then)
+                self._call_one(row)
             except BaseException as error:
-                self._failed(error, offset, row, perf_counter() - then)
+                self._failed(error, row, perf_counter() - self._begun)
             else:
                 self.flush()  # out here: a full disk is not the case's own failure
             self.case.attempt = 1
 
-    def _call_one(self, offset: int, row: dict[str, Any], then: float) -> None:
+    def _call_one(self, row: dict[str, Any]) -> None:
         self.interrupts.armed = True
         result = self._call(**row)
         self.interrupts.armed = False
         if self.interrupts.sprung:
             self._drop()
         self._results.append(result)
-        self._seconds.append(perf_counter() - then)
-        self._offsets.append(offset)
+        self._ends.append(perf_counter())
 
     def _drop(self) -> None:
         """Leave at once: a signal was raised in the function, which may have swallowed it."""
-        for waiting in (self._results, self._seconds, self._offsets):
-            waiting.clear()
+        self._results.clear()
+        self._ends.clear()
         self.interrupts.check()
 
     def flush(self) -> None:
         """Write the results that wait; one that cannot be written is its case's failure."""
-        count = min(len(self._results), len(self._seconds), len(self._offsets))
-        offsets, seconds = self._offsets[:count], self._seconds[:count]
-        results = self._results[:count]
-        for waiting in (self._results, self._seconds, self._offsets):
-            waiting.clear()  # in place: the loop holds these lists
+        count = min(len(self._results), len(self._ends))
+        results, ends = self._results[:count], self._ends[:count]
+        self._results.clear()  # in place: the loop holds these lists
+        self._ends.clear()
         if not count:
             return
+        offsets = self._left[self._at : self._at + count]
+        seconds = list(map(sub, ends, [self._begun, *ends[:-1]]))
+        self._at += count
         self.computed += count
-        self._took += sum(seconds)
+        self._took += ends[-1] - self._begun
         self._longest = max(self._longest, *seconds)
         refused = self.book.add_results(offsets, seconds, results)
         if self.case.checkpoints:
@@ -323,16 +326,17 @@ class BatchRun:
 
     # -- failures ------------------------------------------------------------------
 
-    def _failed(self, error: BaseException, offset: int, row: dict[str, Any], took: float) -> None:
+    def _failed(self, error: BaseException, row: dict[str, Any], took: float) -> None:
         """Record a case that raised, or try it again; pass on what is not the case's own."""
         self.interrupts.armed = False
-        if isinstance(error, (KeyboardInterrupt, Unfinished)) or offset < 0:
+        if isinstance(error, (KeyboardInterrupt, Unfinished)):
             raise error
         if self.interrupts.sprung:
             self._drop()
         if isinstance(error, OSError) and not row:
             raise error  # the disk, not the function
         self.flush()
+        offset = self._left[self._at]
         self.computed += 1
         self._took += took
         self._longest = max(self._longest, took)
@@ -340,18 +344,19 @@ class BatchRun:
             again = tried < self.policy.retries
             self._settle(error, offset, took, final=not again)
             if not again:
+                self._at += 1
                 return
             self.may_start(self._longest)
             self.case.index = self.sown.first_case + int(self.flat[offset])
             self.case.attempt = self.book.attempts[offset] + 1
-            then = perf_counter()
+            self._begun = perf_counter()
             try:
-                self._call_one(offset, row, then)
+                self._call_one(row)
             except (KeyboardInterrupt, Unfinished):
                 raise
             except BaseException as once_more:
                 self.interrupts.armed = False
-                error, took = once_more, perf_counter() - then
+                error, took = once_more, perf_counter() - self._begun
             else:
                 self.flush()
                 return

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -30,6 +29,7 @@ from cropfit.work.failures import Failure
 
 COMPACT_BELOW = 32 << 20  # bytes; a file of many small frames up to this size is rewritten as one
 COMPACT_FROM = 8  # frames
+FULL = 256  # cases of a frame from which on its own cost is small beside theirs
 
 # Seconds that the last fsync of this process took: one is worth a tenth of the computing.
 _sync_took = 0.002
@@ -195,7 +195,7 @@ class Book:
             "seconds": seconds,
             "longest": longest,
         }
-        if self._frames >= COMPACT_FROM:
+        if self._frames >= COMPACT_FROM and len(self.done) < self._frames * FULL:
             self._compact()
         sync = seconds > 10 * _sync_took
         begun = perf_counter()
@@ -236,6 +236,8 @@ class Book:
             path = f"{self.folder}/{name}"
             if name == CHECKPOINT:
                 if not self.failed:
+                    import shutil
+
                     shutil.rmtree(path, ignore_errors=True)
             elif name != LOG and (name != ERRORS or not self.failed):
                 with contextlib.suppress(OSError):

@@ -373,4 +373,5 @@ def _is_rising(numbers: NDArray[Any]) -> bool:
 
 
 def _nbytes(chunk: Chunk) -> int:
-    return sum(column.data.nbytes for column in chunk.columns.values())
+    """What a chunk holds in memory: its columns and the seconds beside them."""
+    return chunk.seconds.nbytes + sum(column.data.nbytes for column in chunk.columns.values())

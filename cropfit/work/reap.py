@@ -158,7 +158,9 @@ class Reaper:
     def _check_request(self) -> None:
         to = self.wanted.to
         if not self.wanted.load and (to is None or to is True or to is False):
-            raise DesignError("load=False needs to=, the .nc file that the results go to.")
+            raise DesignError(
+                "load=False needs to=, the .nc file or .zarr store that the results go to."
+            )
         if isinstance(to, str) and not to.endswith((".nc", ".zarr", ".pkl")):
             raise DesignError(
                 f"to={to!r} must end in .nc, .zarr or .pkl, which says what is written."

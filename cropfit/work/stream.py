@@ -1,4 +1,4 @@
-"""A crop's results straight into a file, in bounded memory however large they are.
+"""A crop's results straight into a file or store, in bounded memory however large they are.
 
     small variables                   an array in memory, written last
     cases in order, or large arrays   written where they belong, batch by batch
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from cropfit.batching import Sown
 from cropfit.disk.encoding import DTYPE, Stored
-from cropfit.disk.hdf5 import load_netcdf4
-from cropfit.disk.ncwriter import Skeleton, Writer, boxes, check_skeleton, read_box, syncing
-from cropfit.disk.netcdf import replacing
-from cropfit.errors import DamagedError, DesignError
+from cropfit.disk.ncwriter import Skeleton, Writer, boxes
+from cropfit.disk.netcdf import remove_draft, replacing
+from cropfit.disk.zarrstore import PIECE, StoreWriter
+from cropfit.errors import DamagedError
 from cropfit.outputs import Outputs
 from cropfit.work.assemble import WIDEST
 from cropfit.work.fill import Cells, Harvest, Read
@@ -58,7 +58,7 @@ def stream(
     ignored: Collection[int] = (),
     overwrite: bool = False,
 ) -> None:
-    """Put the results of a crop into a netCDF file without holding them in memory.
+    """Put the results of a crop into a file or store without holding them in memory.
 
     Parameters
     ----------
@@ -79,10 +79,11 @@ def stream(
     Notes
     -----
     Takes at most 64 MiB and two batches, whatever the size of the result. Only strings in
-    scattered order (shuffled, or dealt by cost) are held in memory until the end.
+    scattered order (shuffled, or dealt by cost; and into Zarr in any) are held in memory until
+    the end. Into Zarr, values smaller than a piece of the store go through scratch, so that no
+    piece is written again and again.
     """
-    if os.fspath(path).endswith(".zarr"):
-        raise DesignError("only netCDF files can be written without loading; give a .nc path")
+    make = StoreWriter if os.fspath(path).endswith(".zarr") else Writer
     target = plan_layout(sowings, layout)
     harvest = Harvest(
         sowings,
@@ -102,8 +103,8 @@ def stream(
         def open_sink(plan: Plan) -> _File:
             for former in sinks:
                 former.writer.abandon()
-                os.unlink(draft)
-            sinks[:] = [_File(plan, draft, in_order=in_order, sowings=len(sowings))]
+                remove_draft(draft)
+            sinks[:] = [_File(plan, draft, make, in_order=in_order, sowings=len(sowings))]
             return sinks[0]
 
         try:
@@ -112,8 +113,7 @@ def stream(
         finally:
             for sink in sinks:
                 sink.writer.abandon()
-        with syncing(draft):
-            sinks[0].verify(draft)
+        sinks[0].verify(draft)
 
 
 def _is_in_order(harvest: Harvest) -> bool | None:
@@ -130,11 +130,22 @@ def _is_in_order(harvest: Harvest) -> bool | None:
 class _File:
     """A sink that is a file."""
 
-    def __init__(self, plan: Plan, draft: str, *, in_order: bool | None, sowings: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        draft: str,
+        make: type[Writer] | type[StoreWriter],
+        *,
+        in_order: bool | None,
+        sowings: int,
+    ) -> None:
         self._plan = plan
-        self._shape = plan.target.shape
         self.skeleton = _skeleton(plan)
-        self.writer = Writer(draft, self.skeleton)
+        self.writer = make(draft, self.skeleton)
+        self._in_pieces = make is StoreWriter
+        self._in_order = in_order
+        # zarr holds several copies of its pieces
+        self._slab = SLAB // 2 if self._in_pieces else SLAB
         self._sums: dict[str, _Sums] = {name: _Sums() for name in self.skeleton.variables}
         self._widest: dict[str, int] = {}
         self._held: dict[str, NDArray[Any]] = {}
@@ -142,10 +153,8 @@ class _File:
         room = IN_MEMORY
         for variable in sorted(plan.variables.values(), key=self._nbytes):
             nbytes = self._nbytes(variable)
-            row = math.prod(variable.shape) * variable.dtype.itemsize
-            is_object = variable.dtype.kind == "O"
-            direct = in_order or (in_order is False and row >= LARGE and not is_object)
-            if (not direct and is_object) or nbytes <= room:
+            direct = self._is_direct(variable)
+            if (not direct and variable.dtype.kind == "O") or nbytes <= room:
                 room -= nbytes
                 shape = (plan.target.size, *variable.shape)
                 self._held[variable.name] = np.full(shape, variable.missing, variable.dtype)
@@ -158,6 +167,16 @@ class _File:
                     os.path.dirname(draft),
                     most=sowings,
                 )
+
+    def _is_direct(self, variable: Variable) -> bool:
+        """Whether values can be written where they belong as they come."""
+        if self._in_order is None:
+            return False
+        if self._in_order and not self._in_pieces:
+            return True
+        row = math.prod(variable.shape) * variable.dtype.itemsize
+        large = max(LARGE, PIECE) if self._in_pieces else LARGE
+        return row >= large and variable.dtype.kind != "O"
 
     def _nbytes(self, variable: Variable) -> int:
         each = 64 if variable.dtype.kind == "O" else variable.dtype.itemsize
@@ -202,13 +221,14 @@ class _File:
         DamagedError
             Something is not as it was written.
         """
-        with load_netcdf4().Dataset(draft, "r") as file:
-            check_skeleton(draft, file, self.skeleton)
+        with self.writer.reread(self.skeleton) as read:
             for name, stored in self.skeleton.variables.items():
                 for start, stop, meant in self._sums[name].runs():
                     found = 0
-                    for box, _ in boxes(_memory_shape(stored), start, stop, _elements(stored)):
-                        found = _sum(read_box(file.variables[name], box), found)
+                    for box, _ in boxes(
+                        _memory_shape(stored), start, stop, _elements(stored, self._slab)
+                    ):
+                        found = _sum(read(name, box), found)
                     if found != meant:
                         raise DamagedError(
                             f"{draft}: {name!r} reads back with other values than were written. "
@@ -225,7 +245,7 @@ class _File:
         flat = values.reshape(-1)
         at = 0
         shape = _memory_shape(stored)
-        for box, size in boxes(shape, start, start + flat.size, _elements(stored)):
+        for box, size in boxes(shape, start, start + flat.size, _elements(stored, self._slab)):
             part = flat[at : at + size]
             if stored.is_text:
                 self._widest[name] = max(self._widest.get(name, 0), _width(part))
@@ -308,9 +328,9 @@ def _memory_shape(stored: Stored) -> tuple[int, ...]:
     return stored.shape[: len(stored.shape) - (stored.memory.kind in "cS")]
 
 
-def _elements(stored: Stored) -> int:
+def _elements(stored: Stored, slab: int) -> int:
     """How many elements are written at a time."""
-    return max(SLAB // (64 if stored.is_text else stored.itemsize), 1)
+    return max(slab // (64 if stored.is_text else stored.itemsize), 1)
 
 
 def _width(text: NDArray[Any]) -> int:

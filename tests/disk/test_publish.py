@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -114,7 +115,7 @@ def test_a_folder_is_discarded_in_one_step(tmp_path, monkeypatch):
     crop = tmp_path / ".crop-x"
     (crop / "sown").mkdir(parents=True)
     with monkeypatch.context() as patch:
-        patch.setattr(publish.shutil, "rmtree", lambda path, ignore_errors: None)
+        patch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
         publish.discard(str(crop), OWNER)
     assert os.listdir(tmp_path) == [f".crop-x.{OWNER}.trash"]
     assert publish.mark_of(f".crop-x.{OWNER}.trash") == f".crop-x.{OWNER}"
