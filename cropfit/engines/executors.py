@@ -256,13 +256,13 @@ class Employer:
 
     def _collect(self, silent: bool) -> None:
         """Wait for a turn to end, and count what it did."""
-        idle, look = 0, time.monotonic() + LOOK_EVERY
+        idle, look, done = 0, time.monotonic() + LOOK_EVERY, self._done()
         while not (ended := [given for given in self._running if given.future.done()]):
             time.sleep(POLL)
             if silent and time.monotonic() > look:
                 look = time.monotonic() + LOOK_EVERY
-                held = self.ledger.held()
-                idle = idle + 1 if all(each.dead for each in held) else 0
+                held, before, done = self.ledger.held(), done, self._done()
+                idle = idle + 1 if done == before and all(each.dead for each in held) else 0
                 if idle >= self._patience(held):
                     self._give_up()
                     break

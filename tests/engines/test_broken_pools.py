@@ -332,6 +332,7 @@ def test_workers_that_are_long_in_starting_are_waited_for(tmp_path, monkeypatch)
 
     def look(ledger):
         if next(looks) == 20:
+            monkeypatch.setattr("cropfit.engines.executors.LOOK_EVERY", 1.0)
             come.touch()
         return held(ledger)
 
