@@ -173,7 +173,7 @@ def _storm(
         running.remove(victim)
     enough.touch()
     for worker in running:
-        said, _ = worker.communicate(timeout=100)
+        said, _ = worker.communicate(timeout=200)
         assert worker.returncode in (0, 1), said
     return killed
 
@@ -267,7 +267,7 @@ def test_a_supervisor_stands_a_storm_over_its_workers(
         killed.add(victim)
         os.kill(victim, signal.SIGKILL)
     enough.touch()
-    said, _ = workers[0].communicate(timeout=100)
+    said, _ = workers[0].communicate(timeout=200)
 
     assert workers[0].returncode == 0, said
     told = account(log.lines(), xs, killed)
@@ -450,7 +450,7 @@ def test_a_child_of_the_function_does_not_keep_a_dead_workers_claim_alive(
         begun = time.monotonic()
         other = start(ELSEWHERE, crop)
         workers.append(other)
-        said, _ = other.communicate(timeout=100)
+        said, _ = other.communicate(timeout=200)
         took = time.monotonic() - begun
         os.kill(child, 0)  # it is there all the time
     finally:
@@ -504,12 +504,12 @@ def test_a_host_that_slept_beyond_the_lease_loses_its_batch_and_knows_it(
         os.kill(pid, signal.SIGSTOP)
     other = start(ELSEWHERE, crop)
     workers.append(other)
-    said, _ = other.communicate(timeout=100)
+    said, _ = other.communicate(timeout=200)
     assert "Batch 1 was taken over" in said
     (tmp_path / "go").touch()
     for pid in reversed(asleep):  # the heart first: the worker may take it with it
         os.kill(pid, signal.SIGCONT)
-    late, _ = workers[0].communicate(timeout=100)
+    late, _ = workers[0].communicate(timeout=200)
 
     assert workers[0].returncode == 0, late
     assert "what this one computed of it is discarded" in late
@@ -564,7 +564,7 @@ def test_a_function_that_holds_the_gil_longer_than_the_lease_keeps_its_claim(
     until(log.lines)
     other = start(ELSEWHERE, crop)
     workers.append(other)
-    said, _ = other.communicate(timeout=100)
+    said, _ = other.communicate(timeout=200)
 
     assert said.endswith("0 cases\n")
     assert "taken over" not in said
@@ -590,7 +590,7 @@ def test_a_worker_whose_batch_was_taken_from_it_says_so_and_goes_on(
     until(log.lines)
     assert crop.grow(1, steal=True).grown == [1]
     taken.touch()
-    said, _ = workers[0].communicate(timeout=100)
+    said, _ = workers[0].communicate(timeout=200)
 
     assert workers[0].returncode == 0, said
     assert "Batch 1 was taken over by another worker meanwhile" in said
@@ -626,7 +626,7 @@ def test_a_signal_in_a_long_case_gives_the_batch_back(
     stuck = 3 if num_workers is None else 6
     until(lambda: len(log.lines()) == stuck)
     workers[0].send_signal(number)
-    said, _ = workers[0].communicate(timeout=100)
+    said, _ = workers[0].communicate(timeout=200)
 
     assert workers[0].returncode in CODES[number], said
     assert states(crop) == {"sown": 2}
@@ -660,7 +660,7 @@ def test_a_function_that_swallows_the_signal_has_not_finished_its_case(
     workers.append(start(GROW, crop))
     until(lambda: len(log.lines()) == 2)
     workers[0].send_signal(signal.SIGTERM)
-    said, _ = workers[0].communicate(timeout=100)
+    said, _ = workers[0].communicate(timeout=200)
 
     assert workers[0].returncode == 143, said
     assert states(crop) == {"sown": 1}
@@ -719,7 +719,7 @@ def test_signals_at_random_moments_lose_nothing(
             left.append(worker.pid)
         else:
             enough.touch()
-        said, _ = worker.communicate(timeout=100)
+        said, _ = worker.communicate(timeout=200)
         assert worker.returncode in (0, *CODES[number]), said
         assert set(states(crop)) <= {"sown", "grown"}
     told = account(log.lines(), xs, left)
