@@ -31,7 +31,7 @@ class Server:
             f"http://{self.host}{path}", headers=headers, method=method
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=200) as answer:
                 body, kind = answer.read(), answer.headers["content-type"]
                 if "json" in kind:
                     return answer.status, json.loads(body)

@@ -30,7 +30,7 @@ def started(*args: str, **options: Any) -> subprocess.Popen[str]:
 def shell(*args: str, **options: Any) -> tuple[int, str, str]:
     """Run a command in a process of its own: exit code, what it printed, and its messages."""
     process = started(*args, **options)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=200)
     return process.returncode, out, err
 
 

@@ -21,7 +21,7 @@ def python(code: str, *args: str, ok: bool = True, **options: Any) -> str:
         [sys.executable, "-c", code, *args],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
         **options,
     )

@@ -175,7 +175,7 @@ def third_parties_after(code: str, folder: Path) -> set[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=200,
     )
     return {name for name in done.stdout.splitlines()[-1].split() if not name.startswith("_")}
 

@@ -81,10 +81,10 @@ def test_there_are_no_more_batches_than_cases():
 
 def test_the_batches_of_a_billion_cases_cost_nothing():
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     batches = plan_batches(10**9, batchsize=1000)
     cases = batches.cases_of(999_999)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (cases[0], cases[-1]) == (999_998_000, 999_998_999)

@@ -146,10 +146,10 @@ def test_overlap_of_large_grids_needs_a_byte_a_case():
 
 def test_a_grid_of_a_billion_cases_is_built_at_once_and_small():
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     grid = build_grid({name: range(1000) for name in "abc"})
     row = next(grid.rows(np.array([10**9 - 1])))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (grid.size, type(grid.size)) == (10**9, int)

@@ -50,7 +50,7 @@ def on_terminal(code: str, folder: Path) -> tuple[str, str]:
     except OSError:
         pass  # how a terminal ends
     os.close(ours)
-    printed, _ = worker.communicate(timeout=60)
+    printed, _ = worker.communicate(timeout=200)
     assert worker.returncode == 0, shown.decode()
     return printed, shown.decode()
 

@@ -30,6 +30,7 @@ from cropfit.disk.publish import DRAFT, discard, mark_of
 from cropfit.errors import ForeignFileError
 from cropfit.work.batch import Policy
 from cropfit.work.grow import Worker, load_call
+from cropfit.work.interrupts import end_as_asked
 from cropfit.work.limits import cap_threads
 from cropfit.work.parcel import Files, read_files, write_files, write_object
 from cropfit.work.report import GrowReport
@@ -95,6 +96,7 @@ class Errand:
         )
         self._lay_down(worker.ledger)
         report = worker.grow_these([self.batch], steal=True)
+        end_as_asked(report.reason)
         return {"report": asdict(report), "files": self._pick_up(worker.ledger)}
 
     def _lay_down(self, ledger: Ledger) -> None:

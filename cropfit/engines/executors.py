@@ -17,22 +17,24 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cropfit.disk.ledger import Ledger
+from cropfit.disk.ledger import Claim, Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.engines.pools import Future, Pool, adapt, named
 from cropfit.errors import CropError, DesignError
 from cropfit.work.batch import Policy
 from cropfit.work.employ import Progress, Terms
 from cropfit.work.grow import Worker
+from cropfit.work.interrupts import end_as_asked
 from cropfit.work.limits import cap_threads, find_deadline
 from cropfit.work.report import GrowReport
 
 TURN = 10.0  # seconds after which a worker reports and is given another turn
 POLL = 0.02
 LOOK_EVERY = 1.0  # seconds between two looks whether anybody works at all
-MOST_IDLE = 3  # looks in a row without that, until turns count as lost
-SETTLE = 2.0  # seconds that a killed process may take until it is seen to be gone
-MOST_DEATHS = 5  # turns that the pool may lose in a row without anything being grown
+MOST_IDLE = 10  # looks in a row without that, until turns count as lost
+MOST_IDLE_AT_START = 60  # the same while there is work and nobody died: some are long in coming
+SETTLE = 10.0  # seconds that a killed process may take until it is seen to be gone
+MOST_LOSSES = 5  # times in a row that the pool may lose turns without anything being grown
 GRACE = 30.0  # seconds that workers have to leave after Ctrl-C
 ENDS = ("error", "max_fails", "time", "stop", "gone")
 
@@ -56,8 +58,42 @@ class Turn:
             self.root, self.policy, deadline=self.deadline, turn=TURN, stop_sign=self.stop_sign
         )
         if self.batches is None:
-            return asdict(worker.grow_left())
-        return asdict(worker.grow_these(self.batches, steal=self.steal))
+            report = worker.grow_left()
+        else:
+            report = worker.grow_these(self.batches, steal=self.steal)
+        end_as_asked(report.reason)
+        return asdict(report)
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """A turn that was given to the pool, after so many losses."""
+
+    future: Future
+    batches: tuple[int, ...] | None
+    losses: int
+
+
+@dataclass
+class _Losses:
+    """How often the pool lost turns, and how often in a row without any batch being done."""
+
+    number: int = 0
+    in_a_row: int = 0
+    last: float = -math.inf
+    error: Exception | None = None
+    done: tuple[int, int] = (0, 0)
+
+    def note(self, error: Exception, given_after: int, done: tuple[int, int]) -> None:
+        """Count a loss; a turn that was given before the last one is part of that.
+
+        One killed process may break a pool, and so end the turns of all others.
+        """
+        self.last, self.error = time.monotonic(), error
+        if given_after == self.number:
+            self.number += 1
+            self.in_a_row = self.in_a_row + 1 if done == self.done else 1
+            self.done = done
 
 
 class _BrokenPool(Exception):
@@ -119,9 +155,10 @@ class Employer:
             num_threads,
             f"stop.{ledger.owner.token}",
         )
-        self._running: list[tuple[Future, tuple[int, ...] | None]] = []
-        self._lost = 0
-        self._last_loss = -math.inf
+        self._running: list[_Given] = []
+        self._losses = _Losses()
+        self._losses_before = 0  # when the pool was opened
+        self._dead_before: list[Claim] = []
 
     def run(self) -> GrowReport:
         """Give turns until nothing is left that the pool could do.
@@ -133,16 +170,34 @@ class Employer:
         KeyboardInterrupt
             The workers were asked to leave after the case in hand.
         """
+        self._losses.done = self._done()
+        self._dead_before = [each.claim for each in self.ledger.held() if each.dead]
         while True:
+            self._losses_before = self._losses.number
             try:
                 with self._pool() as pool:
                     self._employ(pool)
-                return self.report
             except _BrokenPool as broken:
                 # One of ours is made anew: loky ends all its workers when one dies.
-                if not isinstance(self.executor, str) or self._lost > MOST_DEATHS:
+                self._forget_turns()
+                is_ours = isinstance(self.executor, str)
+                if not is_ours or self._losses.in_a_row > MOST_LOSSES:
                     raise self._told(broken.__cause__) from broken.__cause__
-                self._running.clear()
+            else:
+                if not self._given_back_by_a_broken_pool():
+                    return self.report
+
+    def _forget_turns(self) -> None:
+        """Take in what came of the turns of a broken pool; the others' batches are to be done."""
+        self._take_in([given for given in self._running if given.future.done()])
+        while self._running:
+            self._return(self._running.pop().batches)
+
+    def _given_back_by_a_broken_pool(self) -> bool:
+        """Whether workers that a pool of ours ended have left work after the last look."""
+        if self._losses.number == self._losses_before or not isinstance(self.executor, str):
+            return False
+        return self._todo is None and self.report.reason not in ENDS and self._work_left()
 
     def _employ(self, pool: Pool) -> None:
         try:
@@ -150,7 +205,7 @@ class Employer:
                 self._fill(pool)
                 if not self._running:
                     return
-                self._collect()
+                self._collect(pool.silent)
         except KeyboardInterrupt:
             self._dismiss()
             raise
@@ -170,9 +225,9 @@ class Employer:
                 future = pool.submit(replace(self._turn, batches=batches))
             except Exception as error:
                 self._return(batches)
-                self._note_loss()
+                self._losses.note(error, self._losses_before, self._done())
                 raise _BrokenPool from error
-            self._running.append((future, batches))
+            self._running.append(_Given(future, batches, self._losses.number))
 
     def _next(self, size: int) -> tuple[int, ...] | None:
         """The batches of the next turn; None where every turn claims for itself."""
@@ -194,69 +249,68 @@ class Employer:
         while held := self.ledger.held():
             if any(each.dead for each in held):
                 return True
-            if time.monotonic() > self._last_loss + SETTLE:
+            if time.monotonic() > self._losses.last + SETTLE:
                 return False
             time.sleep(POLL)
-        return False
+        return self.ledger.counts()["sown"] > 0  # whoever was asked to leave gave it back
 
-    def _collect(self) -> None:
+    def _collect(self, silent: bool) -> None:
         """Wait for a turn to end, and count what it did."""
-        idle, look = 0, time.monotonic() + LOOK_EVERY
-        while not (ended := [entry for entry in self._running if entry[0].done()]):
+        idle, look, done = 0, time.monotonic() + LOOK_EVERY, self._done()
+        while not (ended := [given for given in self._running if given.future.done()]):
             time.sleep(POLL)
-            if time.monotonic() > look:
+            if silent and time.monotonic() > look:
                 look = time.monotonic() + LOOK_EVERY
-                idle = idle + 1 if self._nobody_works() else 0
-                if idle == MOST_IDLE:
+                held, before, done = self.ledger.held(), done, self._done()
+                idle = idle + 1 if done == before and all(each.dead for each in held) else 0
+                if idle >= self._patience(held):
                     self._give_up()
-                    return
-        for entry in ended:
-            self._running.remove(entry)
-            future, batches = entry
+                    break
+        self._take_in(ended)
+        if self._losses.in_a_row > MOST_LOSSES:
+            raise _BrokenPool from self._losses.error
+
+    def _patience(self, held: list[Held]) -> int:
+        """How often to look at nobody working."""
+        died = any(each.claim not in self._dead_before for each in held)
+        return MOST_IDLE if died or not self.ledger.counts()["sown"] else MOST_IDLE_AT_START
+
+    def _take_in(self, ended: list[_Given]) -> None:
+        for given in ended:
+            self._running.remove(given)
             try:
-                told = future.result()
+                told = given.future.result()
             except Exception as error:
-                self._after_loss(batches, error)
+                self._lose(given, error)
                 continue
             for each in told if isinstance(told, list) else [told]:
                 self._count(GrowReport(**each))
 
-    def _nobody_works(self) -> bool:
-        """Whether no batch is being grown by a worker that is alive."""
-        return all(held.dead for held in self.ledger.held())
-
     def _give_up(self) -> None:
-        """Forget turns that will never end: some pools do not notice a killed worker."""
+        """Forget turns that will never end: this pool does not notice a killed worker."""
         lost, self._running = self._running, []
-        for _, batches in lost:
-            there = set(self.ledger.numbers("grown")) | set(self.ledger.numbers("failed"))
-            rest = tuple(batch for batch in batches or () if batch not in there)
-            error = CropError("its workers vanished")
-            self._after_loss(rest or None, error)
+        for given in lost:
+            self._lose(given, CropError("its workers vanished"))
 
     def _count(self, report: GrowReport) -> None:
-        if report.grown or report.failed:
-            self._lost = 0
         if report.reason in ("turn", "done"):
             report.reason, report.notes = "done", []  # that others grow too is no news here
         self.report.add(report)
         for batch in report.grown:
             self.progress(batch, "grown")
 
-    def _after_loss(self, batches: tuple[int, ...] | None, error: Exception) -> None:
+    def _lose(self, given: _Given, error: Exception) -> None:
         """The pool lost a turn, as when its process was killed: the crop has what was finished."""
-        self._note_loss()
-        self._return(batches)
-        if self._lost > MOST_DEATHS:
-            raise _BrokenPool from error
+        self._return(given.batches)
+        self._losses.note(error, given.losses, self._done())
 
-    def _note_loss(self) -> None:
-        self._lost += 1
-        self._last_loss = time.monotonic()
+    def _done(self) -> tuple[int, int]:
+        return len(self.ledger.numbers("grown")), len(self.ledger.numbers("failed"))
 
     def _return(self, batches: tuple[int, ...] | None) -> None:
         if batches and self._todo is not None:
-            self._todo = [*batches, *self._todo]
+            grown = set(self.ledger.numbers("grown"))
+            self._todo = [*(batch for batch in batches if batch not in grown), *self._todo]
 
     def _told(self, error: BaseException | None) -> CropError:
         return CropError(
@@ -271,7 +325,7 @@ class Employer:
         with open(sign, "w"):
             pass
         end = time.monotonic() + GRACE
-        for future, _ in self._running:
+        for future in [given.future for given in self._running]:
             if hasattr(future, "cancel") and future.cancel():
                 continue
             while not future.done() and time.monotonic() < end:

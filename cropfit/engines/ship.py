@@ -34,7 +34,7 @@ from cropfit.work.report import GrowReport
 AHEAD = 2  # batches in flight for each worker, so that none waits for the next
 POLL = 0.01
 LOOK_EVERY = 1.0  # seconds between two looks for workers of a pool that does not tell of deaths
-MOST_IDLE = 3  # looks in a row at nobody working, until what is in flight counts as lost
+MOST_IDLE = 10  # looks in a row at nobody working, until what is in flight counts as lost
 MOST_LOSSES = 5  # in a row without anything coming home
 ENDS = ("time", "stop", "error", "max_fails")  # why a worker leaves that end the whole
 GRACE = 30.0  # seconds that batches have to come home once the courier has to leave

@@ -84,3 +84,13 @@ class Interrupts:
     def _raise(self) -> None:
         self.armed = False
         raise Interrupted(self._pending)
+
+
+def end_as_asked(reason: str) -> None:
+    """End this process if SIGTERM ended its work, as a pool expects of its workers.
+
+    A pool that breaks asks its other workers to end, and waits for them. They may hang
+    in its queue otherwise: who died may have held the queue's lock.
+    """
+    if reason == "SIGTERM":
+        os.kill(os.getpid(), signal.SIGTERM)

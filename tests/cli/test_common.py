@@ -120,7 +120,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(plain):
     worker = started("status", "--json")
     worker.stdout.close()
     err = worker.stderr.read()
-    worker.wait(timeout=60)
+    worker.wait(timeout=200)
     assert "Traceback" not in err
 
 

@@ -130,7 +130,7 @@ def test_a_case_that_hangs_costs_itself_alone(sow, tmp_path):
         return x
 
     crop = sow(hang_at_two)
-    done = cropfit("grow", "grid", "--timeout", "0.5")
+    done = cropfit("grow", "grid", "--timeout", "3")
 
     assert done.exit_code == 1
     (failure,) = crop.errors()
@@ -160,7 +160,7 @@ def test_a_signal_gives_the_batch_back_and_keeps_what_is_finished(in_case_3, num
     gate.wait_for_arrival()
 
     worker.send_signal(number)
-    out, err = worker.communicate(timeout=60)
+    out, err = worker.communicate(timeout=200)
 
     assert worker.returncode == code
     assert f"ended by {signal.Signals(number).name}" in out
@@ -191,7 +191,7 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_case_and_ends_with_75(sow, 
     gate.let_go()
 
     assert cropfit("stop", "grid").stdout == "1 workers of grid were asked to leave\n"
-    out, err = worker.communicate(timeout=60)
+    out, err = worker.communicate(timeout=200)
 
     assert worker.returncode == 75
     assert "1 cases computed" in out
@@ -221,7 +221,7 @@ def test_progress_is_shown_on_a_terminal_alone(plain):
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     worker = started("grow", "grid", stderr=theirs)
     os.close(theirs)
-    worker.communicate(timeout=60)
+    worker.communicate(timeout=200)
     shown = os.read(ours, 65536).decode()
     os.close(ours)
     assert "3/3" in shown

@@ -18,7 +18,7 @@ from steps import Gate
 
 import cropfit as cf
 
-PATIENCE = 60.0
+PATIENCE = 200.0
 
 
 class Terminal:
@@ -125,7 +125,7 @@ def test_follows_a_crop_as_it_grows_and_sees_those_that_are_sown_later(here):
         gate.wait_for_arrival()
         terminal.wait_for(rf"(?s)1 growing.*{grower.pid}\s+2\s+0/1")
         gate.let_go()
-        grower.wait(timeout=60)
+        grower.wait(timeout=200)
         terminal.wait_for(r"100 %")
         sown("later", work)
         terminal.wait_for(r"later  4 cases")
@@ -155,7 +155,7 @@ def test_a_stop_from_the_keyboard_reaches_workers(here):
         terminal.press("q")
         assert terminal.end() == 0
 
-    assert grower.wait(timeout=60) == 143
+    assert grower.wait(timeout=200) == 143
 
 
 def test_what_is_no_terminal_is_told_what_to_use(here):

@@ -24,7 +24,7 @@ def test_the_demo_loses_nothing_to_a_killed_worker(tmp_path):
         capture_output=True,
         text=True,
         check=False,
-        timeout=110,
+        timeout=200,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

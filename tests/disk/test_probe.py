@@ -32,7 +32,7 @@ def test_a_local_file_system_does_what_crops_need(place, fact):
 
 def test_clock_and_sync_are_measured_in_seconds(place):
     begun = time.perf_counter()
-    assert abs(probe.skew(place)) < 1
+    assert abs(probe.skew(place)) < 60
     assert 0 <= probe.sync_seconds(place) < time.perf_counter() - begun
 
 

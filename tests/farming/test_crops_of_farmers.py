@@ -330,6 +330,6 @@ def test_two_who_cultivate_the_same_share_the_work(here: Path) -> None:
     both = [start(code, *words, cwd=here, env=env) for _ in range(2)]
     gate.wait_for_arrival()
     gate.let_go()
-    said = [process.communicate(timeout=60)[0] for process in both]
+    said = [process.communicate(timeout=200)[0] for process in both]
     assert said == ["[0, 1, 2, 3, 4, 5]\n"] * 2
     assert Tally(here / "calls").sorted() == [*range(6)]

@@ -270,7 +270,7 @@ def test_a_full_disk_loses_nothing_and_leaves_nothing(here: Path) -> None:
         [*unshare, mounted, str(here), sys.executable, "-c", FILL, str(here)],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
         env={**os.environ, **PATHS},
         check=True,
     )
@@ -298,7 +298,7 @@ def test_processes_that_harvest_into_one_file_at_once_lose_nothing(here: Path, n
         for k in range(4)
     ]
     for process in processes:
-        out, _ = process.communicate(timeout=115)
+        out, _ = process.communicate(timeout=200)
         assert process.returncode == 0, out
 
     ds = harvester(name).full_ds

@@ -37,7 +37,7 @@ def test_processes_that_count_in_one_file_lose_nothing(here: Path) -> None:
     Path("data").write_text("0")
     processes = [start(COUNT, "data", "40") for _ in range(4)]
     for process in processes:
-        assert process.communicate(timeout=110)[0] == ""
+        assert process.communicate(timeout=200)[0] == ""
 
     assert Path("data").read_text() == "160"
     assert tree(here) == ["data"]
@@ -66,7 +66,7 @@ def test_who_waits_too_long_is_told_who_holds_it(here: Path) -> None:
     ):
         pass
     gate.let_go()
-    assert holder.wait(timeout=60) == 0
+    assert holder.wait(timeout=200) == 0
     assert [name for name in os.listdir(here) if name.startswith(".data")] == []
 
 
@@ -79,7 +79,7 @@ def test_a_holder_that_hangs_on_this_host_is_not_robbed(here: Path) -> None:
         pass
     holder.send_signal(signal.SIGCONT)
     gate.let_go()
-    assert holder.wait(timeout=60) == 0
+    assert holder.wait(timeout=200) == 0
 
 
 def test_a_holder_of_another_host_is_dead_after_a_lease_of_silence_and_not_before(

@@ -361,7 +361,7 @@ for number in range(8):
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
 def test_processes_that_add_at_once_all_end_up_in_the_table(here: Path, name: str) -> None:
     started = [start(SAMPLE, name, cwd=here) for _ in range(3)]
-    said = [process.communicate(timeout=100)[0] for process in started]
+    said = [process.communicate(timeout=200)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], said
     table = make_sampler(name).full_df
     assert len(table) == 3 * 8 * 5

@@ -222,7 +222,7 @@ def shell(scene: Scene) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=200,
         )
         assert done.returncode != 0
         assert "No space left" in done.stderr

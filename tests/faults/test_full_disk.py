@@ -42,7 +42,7 @@ def test_a_full_disk_costs_nothing(scene: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": PATH},
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -36,7 +36,7 @@ def run(folder: Path, act: str, *before: str) -> subprocess.CompletedProcess[str
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": PATH},
     )
 

@@ -385,7 +385,7 @@ print(crop.reap(to=False).log_evidence.values.tolist())
 
 def test_a_killed_worker_of_a_crop_loses_only_what_came_after_the_checkpoint(here):
     process = start(CROP, "sow")
-    assert process.communicate(timeout=60)[0] == ""
+    assert process.communicate(timeout=200)[0] == ""
     assert process.returncode == -signal.SIGKILL
 
     found = json.loads(python(CROP, "again"))

@@ -134,7 +134,7 @@ def test_a_program_ends_with_whoever_started_it(here, who):
         with open(fifo) as alive:
             process.send_signal(who)
             assert alive.read() == ""
-        assert process.wait(30) != 0
+        assert process.wait(120) != 0
         process.communicate()
     assert not (here / "pipeline/run/done.json").exists()
 

@@ -159,7 +159,7 @@ def test_kills_in_the_middle_of_saving_cost_nothing_that_was_saved(name, tmp_pat
     for life, last in enumerate(lives):
         workers = "2" if name == "dynesty" and life % 3 == 2 else "1"
         child = start(PROGRAM, name, str(folder), str(last), workers, env=environment)
-        output, _ = child.communicate(timeout=100)
+        output, _ = child.communicate(timeout=200)
         if last < 10**9:
             assert child.returncode == -signal.SIGKILL, output
     assert child.returncode == 0, output

@@ -202,7 +202,7 @@ class Queue:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                     check=False,
-                    timeout=100,
+                    timeout=200,
                 )
             task["runs"].append(done.returncode)
             again = self.put_back(job, index, done.returncode)

@@ -45,7 +45,7 @@ class Heard:
             return any(part in line for line in self.lines)
 
         with self._said:
-            assert self._said.wait_for(found, 60), f"{part!r} was never said, but {self.lines}"
+            assert self._said.wait_for(found, 200), f"{part!r} was never said, but {self.lines}"
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def rounds_in(here):
     yield begin
     for rounds, thread in begun:
         rounds.leave()
-        thread.join(60)
+        thread.join(200)
         assert not thread.is_alive()
 
 
@@ -178,7 +178,7 @@ def test_after_ctrl_c_workers_finish_the_case_in_hand_and_no_other(here, options
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline().startswith("Workers leave after the case in hand")
     gate.let_go()
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=200)
 
     assert (process.returncode, err) == (130, "")
     assert tally.sorted() == [0, 1, 2]
@@ -195,7 +195,7 @@ def test_a_second_ctrl_c_ends_workers_at_once(here):
     process.send_signal(signal.SIGINT)
     assert process.stdout.readline().startswith("Workers leave after the case in hand")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=200)
 
     assert process.returncode == 130
     assert stand(crop) == {"sown": 1}
@@ -233,7 +233,7 @@ class TestRules:
             heard.wait_for("paused: 1 batches grown")
         finally:
             rounds.leave()
-            thread.join(60)
+            thread.join(200)
         assert f"{rules} was read again." in heard.lines
 
     @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_objects_within_a_batch_are_seen_as_they_end(here: Path) -> None:
         gate.wait_for_arrival()
         wait_for_states(server, ["done", "fitting", "waiting"])
         gate.let_go()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=200)
         wait_for_states(server, ["done", "done", "done"])
     assert worker.returncode == 0
 

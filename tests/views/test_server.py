@@ -142,7 +142,7 @@ def test_only_crops_that_were_found_can_be_asked_for(here: Path, key: str) -> No
 def test_ctrl_c_ends_it(here: Path) -> None:
     with serving() as server:
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(timeout=60) == 130
+        assert server.process.wait(timeout=200) == 130
 
 
 def test_many_batches_are_a_bounded_answer_and_then_only_changes(here: Path) -> None:
@@ -210,7 +210,7 @@ def test_a_browser_sees_a_crop_grow_and_can_stop_and_retry(here: Path, browser: 
         page.get_by_text("all workers leave after their case").wait_for()
         assert "stop" in os.listdir(crop.location)
         gate.let_go()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=200)
 
         mark.touch()
         page.get_by_role("button", name="Retry failed").click()
@@ -219,12 +219,14 @@ def test_a_browser_sees_a_crop_grow_and_can_stop_and_retry(here: Path, browser: 
         page.locator("#map[aria-label='8 grown']").wait_for()
         page.select_option("#what", "seconds")
         page.locator("#heat[aria-label='seconds over x y']").wait_for()
+        assert problems == []
         crop.reap()
         page.get_by_text("no crop here yet").wait_for()
         server.process.send_signal(signal.SIGINT)
         page.get_by_text("no answer: the server has ended").wait_for()
 
-    assert [each for each in problems if "ERR_CONNECTION" not in each] == []
+    # A browser says so itself where the crop, and then the server, were gone when it asked.
+    assert [each for each in problems if not re.search("net::ERR_|status of 40[49]", each)] == []
     assert sorted(os.listdir(here)) == ["gate", "grid.nc", "mended"]
 
 
@@ -236,7 +238,7 @@ def test_without_its_libraries_the_command_that_installs_them_is_told(here: Path
         [sys.executable, "-c", blocked],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert (done.returncode, "pip install 'cropfit[serve]'" in done.stderr) == (2, True)

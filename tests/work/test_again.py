@@ -17,7 +17,7 @@ import cropfit as cf
 
 def run(script: str, cwd: Any = None) -> str:
     done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False, cwd=cwd
+        [sys.executable, script], capture_output=True, text=True, timeout=200, check=False, cwd=cwd
     )
     return done.stdout + done.stderr
 

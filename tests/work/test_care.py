@@ -102,12 +102,12 @@ def test_status_tells_workers_rate_and_time_left(here: Path) -> None:
     status = crop.status()
     text = str(status)
     gate.let_go()
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=200)
 
     assert len(status.workers) == 1
     assert f".{worker.pid}." in status.workers[0]
     assert status.batch_seconds is not None
-    assert 0.1 <= status.batch_seconds < 2
+    assert 0.1 <= status.batch_seconds < 60
     assert status.rate == pytest.approx(1 / status.batch_seconds)
     assert status.eta == pytest.approx(4 * status.batch_seconds)
     assert "1 workers, about" in text
@@ -304,7 +304,7 @@ def test_delete_is_refused_while_workers_live(here: Path) -> None:
     with pytest.raises(cf.CropError, match=rf"1 workers are growing it .*\.{worker.pid}\."):
         crop.delete()
     gate.let_go()
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=200)
     crop.delete()
 
     assert tree(here) == ["gate", "gate/arrived", "gate/go"]
@@ -317,7 +317,7 @@ def test_files_of_a_large_crop_go_even_if_the_process_that_deleted_it_is_killed(
         "print(os.path.exists(sys.argv[1]), flush=True); os.kill(os.getpid(), 9)",
         crop.location,
     )
-    told, _ = killed.communicate(timeout=60)
+    told, _ = killed.communicate(timeout=200)
     assert (told, killed.returncode) == ("False\n", -9)
 
     end = time.monotonic() + 120
@@ -339,7 +339,7 @@ def test_replace_is_refused_while_workers_live(here: Path) -> None:
     with pytest.raises(cf.CropError, match="workers are growing it"):
         crop.sow_combos({"x": [5]}, exists="replace")
     gate.let_go()
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=200)
     assert crop.reap().z.item() == 0
 
 
@@ -392,7 +392,7 @@ def test_a_crop_that_is_read_only_can_be_looked_at_and_reaped(here: Path) -> Non
 
     (here / "disk").mkdir()
     command = ["unshare", "--mount", sys.executable, "-c", READ_ONLY]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

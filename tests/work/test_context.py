@@ -157,7 +157,7 @@ def test_should_stop_tells_a_running_function_that_stop_was_called(here: Path) -
     gate.wait_for_arrival()
     crop.stop()
     gate.let_go()
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=200)
 
     assert crop.reap() == ["False True"]
 

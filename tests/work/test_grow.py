@@ -143,7 +143,7 @@ def test_a_batch_that_grows_elsewhere_is_left_unless_it_is_stolen(here: Path) ->
     stolen = cf.grow(1, crop, steal=True)
     assert stolen.grown == [1]
     gate.let_go()
-    said, _ = other.communicate(timeout=30)
+    said, _ = other.communicate(timeout=200)
 
     assert "taken over by another worker" in said
     assert crop.completed_results() == [1]
@@ -191,7 +191,7 @@ def test_many_workers_compute_each_case_exactly_once(here: Path) -> None:
     workers = [start(GROW, crop.location) for _ in range(4)]
     crop.grow()
     for worker in workers:
-        said, _ = worker.communicate(timeout=60)
+        said, _ = worker.communicate(timeout=200)
         assert worker.returncode == 0, said
 
     assert tally.sorted() == list(range(300))
@@ -216,7 +216,7 @@ def test_waiting_stays_until_the_others_are_done(here: Path) -> None:
     threading.Timer(0.2, gate.let_go).start()
     crop.grow(wait=True)
     assert states(crop) == {"grown": 2}
-    other.communicate(timeout=30)
+    other.communicate(timeout=200)
 
 
 @pytest.mark.parametrize("how", ["finishes", "is killed", "gives it back"])
@@ -241,7 +241,7 @@ def test_waiting_for_a_named_batch_ends_with_its_worker(here: Path, how: str) ->
     assert states(crop) == {"sown": 2, "grown": 1}
     assert tally.all() == ["1"] * (1 if how == "finishes" else 2)
     assert os.listdir(f"{crop.location}/growing") == []
-    other.communicate(timeout=30)
+    other.communicate(timeout=200)
 
 
 # -- failures --------------------------------------------------------------------------
@@ -522,8 +522,14 @@ def test_a_failure_of_a_released_batch_is_not_computed_again_by_the_same_functio
 # -- time ------------------------------------------------------------------------------
 
 
-def test_no_case_is_started_that_cannot_be_expected_to_end(here: Path) -> None:
-    tally = Tally(here / "calls")
+def test_no_case_is_started_that_cannot_be_expected_to_end(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that moves only while the function sleeps."""
+    tally, now = Tally(here / "calls"), [time.time()]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("time.sleep", lambda seconds: now.append(now.pop() + seconds))
+    monkeypatch.setattr("cropfit.work.batch.perf_counter", lambda: now[0])
 
     def work(x: int) -> int:
         tally.add(x)
@@ -531,15 +537,12 @@ def test_no_case_is_started_that_cannot_be_expected_to_end(here: Path) -> None:
         return x
 
     crop = sown(work, cases=6, num_batches=1)
-    begun = time.monotonic()
     report = crop.grow(walltime=1.2)
 
-    assert time.monotonic() - begun < 1.2
     assert (report.reason, report.exit_code) == ("time", 75)
-    begun_cases = tally.sorted()
-    assert begun_cases in ([0], [0, 1])
+    assert tally.sorted() == [0, 1]
     assert states(crop) == {"sown": 1}
-    assert crop.grow().cases == 6 - len(begun_cases)
+    assert crop.grow().cases == 4
     assert tally.sorted() == [0, 1, 2, 3, 4, 5]
 
 
@@ -583,7 +586,7 @@ def test_stop_ends_running_workers_after_their_case_and_none_that_come_later(her
     time.sleep(2.1)  # workers look for the sign every two seconds
     crop.stop()
     gate.let_go()
-    said, _ = worker.communicate(timeout=30)
+    said, _ = worker.communicate(timeout=200)
 
     assert worker.returncode == 75, said
     assert "asked to stop" in said
@@ -625,7 +628,7 @@ def test_growing_from_a_thread_leaves_signals_alone(here: Path) -> None:
     before = signal.getsignal(signal.SIGINT)
     thread = threading.Thread(target=crop.grow)
     thread.start()
-    thread.join(30)
+    thread.join(120)
 
     assert states(crop) == {"grown": 4}
     assert signal.getsignal(signal.SIGINT) is before
@@ -664,7 +667,7 @@ def test_a_crop_that_is_deleted_under_a_worker_ends_it(here: Path) -> None:
     gate.wait_for_arrival()
     crop.delete(force=True)
     gate.let_go()
-    said, _ = worker.communicate(timeout=30)
+    said, _ = worker.communicate(timeout=200)
 
     assert worker.returncode != 0
     assert "Traceback" not in said or "NotFoundError" in said
@@ -694,7 +697,7 @@ def test_a_worker_takes_the_new_function_and_appended_cases_while_it_grows(here:
     later.sow_combos({"x": [7, 8]}, exists="append")
     time.sleep(2.1)  # workers look for a new function every two seconds
     gate.let_go()
-    said, _ = worker.communicate(timeout=30)
+    said, _ = worker.communicate(timeout=200)
 
     assert worker.returncode == 0, said
     assert states(crop) == {"grown": 5}

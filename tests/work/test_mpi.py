@@ -29,7 +29,7 @@ def run_ranks(number: int, folder: Path, code: str = GROW) -> subprocess.Complet
         env=dict(os.environ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
     )
 
 

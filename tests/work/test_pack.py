@@ -411,7 +411,7 @@ def test_several_may_grow_one_tar_at_once(tmp_path, home, away):
     crop = sow(home, work, {"x": range(60)}, batchsize=1)
     path = crop.pack(path=away / "it.tar")
     growers = [started("grow", "it.tar", cwd=away) for _ in range(3)]
-    told = [grower.communicate(timeout=100) for grower in growers]
+    told = [grower.communicate(timeout=200) for grower in growers]
     assert [grower.returncode for grower in growers] == [0, 0, 0], told
     assert len(crop.unpack(path).grown) == 60
     assert set(tally.sorted()) == set(range(60))

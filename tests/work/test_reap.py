@@ -463,7 +463,7 @@ def test_wait_reaps_when_the_workers_are_done(here: Path) -> None:
     threading.Timer(0.1, gate.let_go).start()
 
     assert crop.reap(wait=True).z.values.tolist() == [0, 1, 2]
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=200)
 
 
 def test_wait_stops_when_all_that_is_left_has_failed(here: Path) -> None:
@@ -494,7 +494,7 @@ def test_a_peek_sees_finished_cases_of_growing_batches_and_disturbs_nobody(here:
     gate.wait_for_arrival()
     seen = crop.peek()
     gate.let_go()
-    said, _ = worker.communicate(timeout=30)
+    said, _ = worker.communicate(timeout=200)
 
     assert seen.z.isnull().values.tolist()[:4] == [False] * 4
     assert seen.z.isnull().values.tolist()[5:] == [True] * 3
@@ -519,7 +519,7 @@ def test_a_reap_while_workers_are_alive_deletes_nothing_under_them(here: Path) -
     with pytest.raises(cf.NotReadyError):
         crop.reap()
     gate.let_go()
-    worker.communicate(timeout=30)
+    worker.communicate(timeout=200)
 
     assert crop.reap().z.values.tolist() == [0, 1, 2]
 
@@ -589,7 +589,7 @@ def test_json_of_the_status_can_be_dumped_after_any_failure(here: Path) -> None:
 def test_two_reapers_at_once_leave_one_whole_file(here: Path) -> None:
     crop = grown(lambda x: np.full(10_000, x), {"x": range(40)}, var_names="z")
     reapers = [start("import cropfit; cropfit.Crop.load('it').reap()", cwd=here) for _ in range(2)]
-    said = [reaper.communicate(timeout=60)[0] for reaper in reapers]
+    said = [reaper.communicate(timeout=200)[0] for reaper in reapers]
 
     assert 0 in [reaper.returncode for reaper in reapers]
     for text, reaper in zip(said, reapers, strict=True):

@@ -37,7 +37,8 @@ def test_workers_share_the_batches_and_each_case_is_computed_once(here: Path) ->
 
     def work(x: int) -> int:
         tally.add(f"{x} {os.getpid()}")
-        time.sleep(0.01)
+        while len({line.split()[1] for line in tally.all()}) < 3:
+            time.sleep(0.01)  # until the last one has come
         return x
 
     crop = sown(work, cases=60, num_batches=30)
@@ -137,7 +138,7 @@ def test_a_worker_that_is_killed_is_replaced_and_costs_its_case_in_hand(here: Pa
     )
     gate.wait_for_arrival()
     os.kill(int(Path("pid").read_text()), signal.SIGKILL)
-    said, _ = grower.communicate(timeout=60)
+    said, _ = grower.communicate(timeout=200)
 
     assert grower.returncode == 0, said
     assert tally.sorted() == sorted([*range(12), 5])
@@ -173,27 +174,31 @@ def test_on_error_raise_stops_all_workers(here: Path) -> None:
         tally.add(x)
         if x == 0:
             raise ValueError("the first")
-        time.sleep(0.2)
+        time.sleep(600)
         return x
 
     crop = sown(work, cases=40)
     with pytest.raises(cf.CaseError, match="the first"):
         crop.grow(num_workers=2, on_error="raise")
 
-    assert len(tally.all()) < 12
+    assert len(tally.all()) <= 2
     assert crop.status().growing == 0
 
 
 def test_max_fails_counts_over_all_workers(here: Path) -> None:
+    tally = Tally(here / "calls")
+
     def work(x: int) -> int:
-        time.sleep(0.05)
+        tally.add(x)
+        if len(tally.all()) > 4:
+            time.sleep(600)
         raise ValueError(x)
 
     crop = sown(work, cases=40)
     report = crop.grow(num_workers=2, max_fails=4)
 
     assert report.reason == "max_fails"
-    assert 4 <= len(report.failures) <= 8
+    assert len(report.failures) == 4
     assert crop.status().growing == 0
 
 
@@ -229,7 +234,7 @@ def test_a_signal_reaches_the_workers_and_they_give_back_what_they_hold(
     grower = start("import cropfit; cropfit.Crop.load('it').grow(num_workers=1)", cwd=here)
     gate.wait_for_arrival()
     grower.send_signal(number)
-    grower.communicate(timeout=60)
+    grower.communicate(timeout=200)
 
     assert grower.returncode == code
     assert counts(crop) == (1, 0, 0, 0)
@@ -308,17 +313,15 @@ def test_fresh_gives_every_batch_a_process(here: Path) -> None:
 def test_a_case_over_its_time_is_ended_and_the_others_go_on(here: Path) -> None:
     def work(x: int) -> int:
         if x == 1:
-            time.sleep(60)
+            time.sleep(600)
         return x
 
     crop = sown(work, cases=4, num_batches=1)
-    begun = time.monotonic()
-    crop.grow(fresh=True, timeout=0.5)
+    crop.grow(fresh=True, timeout=3)
 
-    assert time.monotonic() - begun < 20
     (failure,) = crop.errors()
     assert (failure["type"], failure["case"]) == ("Timeout", 1)
-    assert "0.5 s" in failure["message"]
+    assert "3 s" in failure["message"]
     assert crop.peek().z.to_series().dropna().to_dict() == {0: 0, 2: 2, 3: 3}
 
 
@@ -326,7 +329,7 @@ def test_a_case_over_its_memory_is_ended_and_the_others_go_on(here: Path) -> Non
     def work(x: int) -> int:
         if x == 2:
             hog = bytearray(400 << 20)
-            time.sleep(60)
+            time.sleep(600)
             del hog
         return x
 
@@ -358,16 +361,14 @@ def test_what_a_function_starts_does_not_keep_its_worker_from_ending(here: Path)
     holders: list[int] = []
 
     def work(x: int) -> int:
-        child = subprocess.Popen(["sleep", "30"])
+        child = subprocess.Popen(["sleep", "600"])
         return child.pid
 
     crop = sown(work, cases=1)
-    begun = time.monotonic()
     crop.grow(num_workers=1)
-    assert time.monotonic() - begun < 10
     holders += [int(pid) for pid in crop.reap(to=False).z.values.tolist()]
     for pid in holders:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)  # an error if it were not there any more
 
 
 def test_no_process_is_left_behind(here: Path) -> None:
@@ -414,7 +415,7 @@ def test_very_many_failures_with_very_long_messages_do_not_hold_up_the_work(here
     begun = time.monotonic()
     report = crop.grow(num_workers=1)
 
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - begun < 120
     assert len(report.failures) == 500
     message = crop.errors()[-1]["message"]
     assert len(message) < 11_000
