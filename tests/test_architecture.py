@@ -47,6 +47,7 @@ LAYERS = {
     "cropfit.progress": 4,
     "cropfit.queueing": 4,
     "cropfit.shortcuts": 4,
+    "cropfit.staged": 4,
     "cropfit.tending": 4,
     "cropfit.views": 4,
     "cropfit.farming": 4,
