@@ -32,6 +32,7 @@ TOML = """
 data = "{module}:load"
 folder = "kept"
 seed = 1
+n_cores_list = [1, 1, 1]
 
 [[stage]]
 name = "coarse"
@@ -43,7 +44,7 @@ n_live = 3
 name = "program"
 command = ["echo", "{{slope:.0f}}"]
 reader = "{module}:reader"
-inputs = {{ "notes.txt" = "{{name}}" }}
+inputs = {{ "notes.txt" = "{{name}}", "copy.txt" = {{ file = "{module}.py" }} }}
 
 [[stage]]
 name = "fine"
@@ -56,6 +57,7 @@ data = {module}:load
 stages = coarse program fine
 seed = 1
 folder = kept
+n_cores_list = 1 1 1
 [coarse]
 model = {module}:model
 sampler = maxlike
@@ -116,6 +118,7 @@ def test_a_dry_run_writes_files_and_shows_the_plan(here, module):
     assert "0 of 3 stages done" in ran.output
     assert "program: run echo {slope:.0f}" in ran.output
     assert (here / "kept/program/notes.txt").read_text() == "NGC 1"
+    assert (here / "kept/program/copy.txt").read_text() == MODULE
     assert not list(here.glob("kept/*/done.json"))
 
 
@@ -133,6 +136,9 @@ def test_pictures_and_another_folder_are_asked_for(here, module):
         ('model = "model"', DesignError, "not of the form module:attribute"),
         ('model = "{module}:model"\ninherit = {{mass = "fix"}}', DesignError, "no such parameter"),
         ('command = "true"\nwalltime = 3', DesignError, "options of a command are"),
+        ('command = "true"\ninputs = {{a = 1}}', DesignError, "no text, Path or function"),
+        ("cosmosis = {{walltime = 3}}", DesignError, "options of cosmosis are config, values"),
+        ('cosmosis = "none.ini"', DesignError, "ini= with a file that is there"),
         ("model = ", DesignError, "this is no TOML"),
     ],
 )

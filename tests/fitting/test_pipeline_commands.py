@@ -93,6 +93,15 @@ def test_what_goes_wrong_is_said(here, args, options, said):
     assert not (here / "pipeline/run/done.json").exists()
 
 
+def test_a_name_that_nothing_gives_is_refused_before_anything_runs(here):
+    known = cf.Stage("look", lambda data, former: {"sigma": 0.125}, gives=["sigma"])
+    stage = cf.Stage("run", ["echo", "{id}", "{sigma}", "{n_cores}"], inputs={"a": "{mass}"})
+    with pytest.raises(DesignError, match=r"Stage 'run' asks for \{mass\}, .* there are .*sigma"):
+        run(known, stage, data={"id": "NGC 1"})
+    assert tree(here) == []
+    run(known, stage, data={"id": "NGC 1", "mass": 3})
+
+
 def test_braces_that_do_not_match_are_refused_before_anything_runs():
     with pytest.raises(DesignError, match="for braces that stay"):
         cf.Pipeline([cf.Stage("run", ["echo", "{sigma"])])

@@ -155,6 +155,12 @@ class CosmoSIS:
             if _is_number(each)
         ]
 
+    def asks_for(self) -> set[str]:
+        """All names in the configuration, the paths, the program and the environment."""
+        texts = [self.ini or "", self.values_file or "", *self.program, *self.environment.values()]
+        texts += [t for names in (self.config or {}).values() for t in names.values()]
+        return set().union(*(template.names_in(each) for each in texts if isinstance(each, str)))
+
     def do(self, job: Job) -> Found:
         """Write or take the files, run CosmoSIS, read its chain."""
         args, output, specs, inherited = self._arrange(job)
