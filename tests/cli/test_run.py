@@ -113,13 +113,14 @@ def test_a_stage_that_fails_is_exit_code_1_and_is_tried_again(here, module):
 
 
 def test_a_dry_run_writes_files_and_shows_the_plan(here, module):
-    ran = cropfit("run", write(here, module, TOML, FINE), "--dry-run")
+    ran = cropfit("run", write(here, module, TOML, FINE), "--dry-run", "--n-cores-list", "1,3,1")
     assert ran.exit_code == 0
     assert "0 of 3 stages done" in ran.output
-    assert "program: run echo {slope:.0f}" in ran.output
+    assert "program: run mpiexec -n 3 echo {slope:.0f}" in ran.output
     assert (here / "kept/program/notes.txt").read_text() == "NGC 1"
     assert (here / "kept/program/copy.txt").read_text() == MODULE
     assert not list(here.glob("kept/*/done.json"))
+    assert cropfit("run", "chain.toml").exit_code == 0  # in the same folder, with its seed
 
 
 def test_pictures_and_another_folder_are_asked_for(here, module):

@@ -36,7 +36,7 @@ from cropfit.fitting.pipeline.inherit import Around
 from cropfit.fitting.pipeline.run import Pipeline
 from cropfit.fitting.pipeline.stage import Stage
 
-__all__ = ["Plan", "read_config"]
+__all__ = ["Plan", "read_config", "read_numbers"]
 
 WORK = ("model", "function", "command", "cosmosis")
 GENERAL = ("name", "data", "folder", "seed", "plot_result", "n_cores_list")
@@ -95,7 +95,7 @@ def _plan(home: str, stem: str, general: dict[str, Any], stages: list[dict[str, 
     if strange:
         raise DesignError(f"{strange[0]!r} is not known; there are {', '.join(GENERAL)}.")
     name = str(general.get("name", stem))
-    seed, cores = general.get("seed"), _numbers(general.get("n_cores_list"))
+    seed, cores = general.get("seed"), read_numbers(general.get("n_cores_list"))
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
         raise DesignError(f"seed = {seed!r} is no whole number.")
     data = _loaded(general["data"]) if general.get("data") else None
@@ -111,7 +111,7 @@ def _plan(home: str, stem: str, general: dict[str, Any], stages: list[dict[str, 
     )
 
 
-def _numbers(given: Any) -> list[int] | None:
+def read_numbers(given: Any) -> list[int] | None:
     """A list of whole numbers, in INI files also without brackets."""
     if given is None:
         return None

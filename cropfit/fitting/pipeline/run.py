@@ -186,13 +186,14 @@ class Pipeline:
         n_cores_list: Sequence[int] | None = None,
         *,
         folder: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
         write: bool = False,
     ) -> PipelineResult:
         """How far a run is, without running anything.
 
         Parameters
         ----------
-        data, n_cores_list, folder
+        data, n_cores_list, folder, seed
             As of `run`.
         write : bool
             Also write the input files of programs, as far as their values are known, and
@@ -209,7 +210,7 @@ class Pipeline:
         for each in kept:
             each.check()
         result = self._empty(kept, path)
-        seed = open_folder(path, None) if write else 0
+        number = open_folder(path, seed) if write else 0
         best: dict[str, Best] = {}
         for place, stage in enumerate(self.stages):
             found = result.stages[place]
@@ -218,7 +219,7 @@ class Pipeline:
                 found.state = FAILED if failure else BEGUN if kept[place].begun else WAITING
                 found.notes = [failure] if failure else []
                 if write:
-                    job = self._job(place, data, kept[place], best, result, cores[place], seed)
+                    job = self._job(place, data, kept[place], best, result, cores[place], number)
                     os.makedirs(job.folder, 0o700, exist_ok=True)
                     found.notes += stage.work.prepare(job)
             self._remember(stage, found, best)
