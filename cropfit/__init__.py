@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         Uniform,
     )
     from cropfit.fitting.result import Fit
+    from cropfit.rounds.rounds import auto_grow
     from cropfit.shortcuts import grow, load_crops
     from cropfit.work.care import Status
     from cropfit.work.context import Case, current_case
@@ -77,6 +78,7 @@ _WHERE = {
     "Catalogue": "cropfit.catalogue",
     "fit_catalogue": "cropfit.catalogue",
     "Crop": "cropfit.crop",
+    "auto_grow": "cropfit.rounds.rounds",
     "load_crops": "cropfit.shortcuts",
     "grow": "cropfit.shortcuts",
     "load_dataset": "cropfit.farming.accessor",
@@ -182,6 +184,7 @@ __all__ = [
     "Uniform",
     "__version__",
     "around",
+    "auto_grow",
     "case_runner",
     "case_runner_to_df",
     "case_runner_to_ds",

@@ -277,6 +277,7 @@ class Crop(Queued, Carried):
         on_error: Literal["record", "raise"] = "record",
         retries: int = 0,
         max_fails: int | None = None,
+        max_batches: int | None = None,
         steal: bool = False,
         wait: bool = False,
         walltime: Duration | None = None,
@@ -307,6 +308,8 @@ class Crop(Queued, Carried):
             How often such a case is tried again at once.
         max_fails : int, optional
             Leave after so many failed cases.
+        max_batches : int, optional
+            Leave after so many batches, all new processes together.
         steal : bool
             Take the named batches even from workers that seem alive.
         wait : bool
@@ -361,6 +364,7 @@ class Crop(Queued, Carried):
             on_error,
             retries,
             max_fails,
+            max_batches,
             steal,
             wait,
             walltime,

@@ -46,6 +46,7 @@ LAYERS = {
     "cropfit.find": 4,
     "cropfit.progress": 4,
     "cropfit.queueing": 4,
+    "cropfit.rounds": 4,
     "cropfit.shortcuts": 4,
     "cropfit.staged": 4,
     "cropfit.tending": 4,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from cropfit._version import __version__
-from cropfit.cli import carry, grow, look, mend, merge, queue, reap, run, serve, watch
+from cropfit.cli import auto, carry, grow, look, mend, merge, queue, reap, run, serve, watch
 from cropfit.cli.common import Main
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ for _command in (
     serve.serve,
     grow.rehearse,
     grow.grow,
+    auto.auto_grow,
     queue.script,
     queue.submit,
     queue.jobs,

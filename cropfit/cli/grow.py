@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     "--retries", type=click.IntRange(0), default=0, help="Try such a case so often again."
 )
 @click.option("--max-fails", type=click.IntRange(1), help="Leave after so many failed cases.")
+@click.option("--max-batches", type=click.IntRange(1), help="Leave after so many batches.")
 @click.option("--steal", is_flag=True, help="Take named batches even from workers that live.")
 @click.option("--wait", is_flag=True, help="Stay until what others grow is finished too.")
 @click.option(

@@ -296,10 +296,9 @@ def employ_pool(
     DesignError
         The terms are for processes of our own, or `executor` is no pool.
     """
-    if terms.fresh or terms.wait or terms.mpi or terms.log or terms.gpus or terms.affinities:
-        raise DesignError(
-            "fresh=, wait=, mpi=, log=, gpus= and affinities= are not for an executor's workers."
-        )
+    unfit = ("fresh", "wait", "mpi", "log", "gpus", "affinities", "max_batches")
+    if named := [f"{name}=" for name in unfit if getattr(terms, name)]:
+        raise DesignError(f"{', '.join(named)} is not for an executor's workers.")
     if executor is None:
         raise DesignError("ship=True sends batches through an executor: give executor=.")
     if ship:

@@ -40,9 +40,12 @@ class Screen:
     ----------
     find : callable
         Gives the folders of the crops to show; called before every look.
+    keys : str
+        What is said below them of keys.
     """
 
     find: Callable[[], list[str]]
+    keys: str = HELP
     chosen: int = 0
     note: str = ""
     _lookers: dict[str, Looker] = field(default_factory=dict)
@@ -71,11 +74,11 @@ class Screen:
     def draw(self) -> RenderableType:
         """What the last look saw."""
         if not self._seen:
-            return Text("No crop here yet.   q quit", style="dim")
+            return Text("No crop here yet." + ("   q quit" if self.keys else ""), style="dim")
         rows: list[RenderableType] = []
         for place, glance in enumerate(self._seen.values()):
             rows.append(_draw(glance, chosen=place == self.chosen))
-        return Group(*rows, Text(self.note, style="yellow"), Text(HELP, style="dim"))
+        return Group(*rows, Text(self.note, style="yellow"), Text(self.keys, style="dim"))
 
 
 def _look(looker: Looker) -> Glance | str:

@@ -54,6 +54,9 @@ def _work(order: dict[str, Any], say: Callable[[dict[str, Any]], None]) -> GrowR
             {"batch": (batch, state), "fails": len(worker.report.failures)}
         ),
         log=order["log"],
+        turn=math.inf if order["turn"] is None else order["turn"],
+        max_batches=order["max_batches"] or math.inf,
+        stop_sign=order["stop_sign"],
     )
     if order["batches"] is None:
         return worker.grow_left(wait=order["wait"])

@@ -22,7 +22,7 @@ from cropfit.work.slots import Affinities, Gpus, make_slots
 
 if TYPE_CHECKING:
     from cropfit.work.mpi import Ranks
-    from cropfit.work.supervise import Order
+    from cropfit.work.portions import Order
 
 Progress = Callable[[int, str], None]
 OnError = Literal["record", "raise"]
@@ -37,6 +37,7 @@ class Terms:
     on_error: OnError = "record"
     retries: int = 0
     max_fails: int | None = None
+    max_batches: int | None = None
     steal: bool = False
     wait: bool = False
     walltime: Duration | None = None
@@ -101,12 +102,17 @@ def employ(
     policy = terms.policy(manifest)
     if terms.num_workers is not None and terms.num_workers < 1:
         raise DesignError(f"num_workers must be at least 1, not {terms.num_workers!r}")
+    if terms.max_batches is not None and (terms.max_batches < 1 or terms.batches is not None):
+        raise DesignError(
+            f"max_batches={terms.max_batches!r}: give a number from 1 up, for whatever is left; "
+            "with batches that are named, name so many."
+        )
     if (terms.timeout is not None or terms.max_memory is not None) and not terms.fresh:
         raise DesignError("timeout= and max_memory= need fresh=True: a process a batch.")
     batches = terms.wanted(manifest)
     end = find_deadline(terms.walltime, terms.deadline)
     if terms.apart:
-        from cropfit.work.supervise import Order
+        from cropfit.work.portions import Order
 
         finite = None if math.isinf(end) else end
         order = Order(
@@ -117,15 +123,24 @@ def employ(
             terms.steal,
             terms.wait,
             log=terms.log,
+            max_batches=terms.max_batches,
         )
-        return _supervise(manifest, ledger, terms, order, progress)
+        report = _supervise(manifest, ledger, terms, order, progress)
+        if report.reason == "max_batches" and not ledger.numbers("sown"):
+            report.reason = "done"
+        return report
     ranks = _ranks(manifest, terms.mpi)
     if ranks and ranks.rank:
         ranks.follow(manifest)
         return None
     with ranks.led() if ranks else nullcontext() as spread:
         worker = Worker(
-            manifest.layout.root, policy, deadline=end, progress=progress, spread=spread
+            manifest.layout.root,
+            policy,
+            deadline=end,
+            progress=progress,
+            spread=spread,
+            max_batches=terms.max_batches or math.inf,
         )
         if batches is None:
             report = worker.grow_left(wait=terms.wait)

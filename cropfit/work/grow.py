@@ -76,6 +76,8 @@ class Worker:
         Makes the function compute on several ranks; see `cropfit.work.mpi`.
     turn : float
         Seconds after which no other batch is claimed.
+    max_batches : float
+        How many batches to grow at most.
     stop_sign : str
         Name of a file in the crop's folder that asks this worker to leave, as the
         one that `Crop.stop` puts up asks all.
@@ -95,6 +97,7 @@ class Worker:
         progress: Callable[[int, str], None] | None = None,
         spread: Callable[[Call, context.Case], Call] | None = None,
         turn: float = math.inf,
+        max_batches: float = math.inf,
         stop_sign: str = STOP,
         log: bool = False,
         loader: Callable[[Manifest], Call] = load_call,
@@ -116,6 +119,7 @@ class Worker:
         self._function_file = self._look_at_function()
         self._spread = spread
         self._turn = turn
+        self._max_batches = max_batches
         self._log = log
         self._loader = loader
         self._stop_signs = {STOP, stop_sign}
@@ -185,6 +189,7 @@ class Worker:
             self._grow_listed(sown)
             dead = [held.claim for held in self.ledger.held() if held.dead]
             for claim in dead:
+                self._may_begin_another()
                 if mine := self.ledger.take_over(claim):
                     self.report.notes.append(
                         f"Batch {claim.batch} was taken over from {claim.owner}."
@@ -206,8 +211,7 @@ class Worker:
         """Grow what can be had of a listing; what was skipped comes with the next one."""
         at = 0
         while at < len(batches):
-            if time.monotonic() - self._begun > self._turn:
-                raise Leave("turn", "its turn is over")
+            self._may_begin_another()
             claim = self.ledger.claim(batches[at])
             if claim:
                 self._grow(claim)
@@ -370,6 +374,14 @@ class Worker:
             self._expected = declared_dims(self.manifest)
             self._work = self._spread(call, self._case) if self._spread else call
         return self._work
+
+    def _may_begin_another(self) -> None:
+        """Raise if this worker has grown its share; it begins one in any turn, however short."""
+        done = len(self.report.grown) + len(self.report.failed)
+        if done >= self._max_batches:
+            raise Leave("max_batches", f"it has grown the {done} batches that it was to grow")
+        if done and time.monotonic() - self._begun > self._turn:
+            raise Leave("turn", "its turn is over")
 
     # -- between cases -------------------------------------------------------------
 

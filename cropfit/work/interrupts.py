@@ -72,6 +72,10 @@ class Interrupts:
             self.sprung = True
             self._raise()
 
+    def ask(self, number: int) -> None:
+        """Do as if a signal had come, at the next `check`; from any thread."""
+        self._pending = number
+
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come, even if the function took it for its own."""
         if self._pending:

@@ -20,8 +20,8 @@ class GrowReport:
     failures : list of dict
         Cases that failed: arguments, error, traceback.
     reason : str
-        Why it ended: "done", or "time", "stop", "error", "max_fails", "gone", "turn",
-        "SIGINT", "SIGTERM".
+        Why it ended: "done", or "time", "stop", "error", "max_fails",
+        "max_batches", "gone", "turn", "SIGINT", "SIGTERM".
     notes : list of str
         What else is worth knowing, a sentence each.
     """
@@ -35,8 +35,8 @@ class GrowReport:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 cases failed, 75 work is left (time or stop), 130 or 143 signals."""
-        codes = {"time": 75, "stop": 75, "SIGINT": 130, "SIGTERM": 143}
+        """0 all done, 1 cases failed, 75 work is left (by demand), 130 or 143 signals."""
+        codes = {"time": 75, "stop": 75, "max_batches": 75, "SIGINT": 130, "SIGTERM": 143}
         return codes.get(self.reason, 1 if self.failed or self.reason != "done" else 0)
 
     def add(self, other: GrowReport) -> None:

@@ -15,6 +15,7 @@ that case, and the next process goes on behind it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from cropfit import errors
@@ -35,43 +36,13 @@ from cropfit.work.book import Book
 from cropfit.work.failures import died
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import cap_threads
+from cropfit.work.portions import Order, Portion, deal
+from cropfit.work.processes import how_it_ended, memory_of_tree
 from cropfit.work.report import GrowReport
 from cropfit.work.slots import Slot
 
 POLL = 0.2  # seconds between two looks at the limits of a case
-PORTIONS = 4  # in which named batches are dealt to each worker, so that none idles for long
-MOST = 5000  # batches in one portion: a command line has a limit
 GRACE = 30.0  # seconds that workers have to leave after a signal
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a worker process is told to do, as JSON on its command line.
-
-    Parameters
-    ----------
-    root : str
-        The crop's folder.
-    batches : list of int, optional
-        Which batches; whatever is left if None.
-    policy : dict
-        Fields of a `Policy`.
-    deadline : float, optional
-        Seconds since the epoch.
-    steal, wait, tell_cases : bool
-        As of `Worker.grow_these`, `Worker.grow_left`; whether to tell each case.
-    log : bool
-        Write what the function prints into ``log.txt`` of each batch.
-    """
-
-    root: str
-    batches: list[int] | None
-    policy: dict[str, Any]
-    deadline: float | None = None
-    steal: bool = False
-    wait: bool = False
-    tell_cases: bool = False
-    log: bool = False
 
 
 @dataclass
@@ -80,7 +51,7 @@ class _Child:
 
     process: subprocess.Popen[bytes]
     pipe: int
-    batches: list[int] | None
+    portion: Portion
     slot: Slot
     rest: bytearray = field(default_factory=bytearray)
     batch: int | None = None
@@ -91,10 +62,6 @@ class _Child:
     silent: bool = False
     fails: int = 0
     ended: set[int] = field(default_factory=set)
-
-    def left(self) -> list[int] | None:
-        """What it had still to do; None for whatever is left of the crop."""
-        return self.batches and [batch for batch in self.batches if batch not in self.ended]
 
 
 class Supervisor:
@@ -119,6 +86,8 @@ class Supervisor:
         machine's cores are shared out.
     progress : callable, optional
         Told the number and state of each batch that ended.
+    sheltered : bool
+        Whether Ctrl-C in the terminal reaches this process alone, and not the workers.
     """
 
     def __init__(
@@ -133,6 +102,7 @@ class Supervisor:
         max_memory: int | None = None,
         num_threads: int | None = None,
         progress: Callable[[int, str], None] | None = None,
+        sheltered: bool = False,
     ) -> None:
         self.manifest = manifest
         self.ledger = ledger
@@ -142,10 +112,14 @@ class Supervisor:
         self.max_memory = max_memory
         self.report = GrowReport()
         self._progress = progress or (lambda batch, state: None)
+        self._sheltered = sheltered
+        self._interrupts = Interrupts()
+        self._begun: float | None = None
+        self._dismissed = False
         self._free = slots[::-1]
         self._children: list[_Child] = []
         self._num_workers = num_workers = len(slots)
-        self._todo = self._portions(num_workers)
+        self._todo = deal(order, num_workers, fresh, ledger)
         self._num_threads = num_threads
         self._deaths = 0
         self._in_vain = 0  # deaths since any worker was heard of or held a batch
@@ -154,44 +128,58 @@ class Supervisor:
 
     def run(self) -> GrowReport:
         """Keep the workers going until nothing is left that they could do."""
-        interrupts = Interrupts()
-        with interrupts:
+        with self._interrupts:
             try:
                 self._start_all()
                 while self._children:
                     self._listen()
                     self._enforce_limits()
                     self._collect()
-                    interrupts.check()
+                    self._interrupts.check()
             except Interrupted as interrupted:
                 self._leave(interrupted.number)
             except BaseException:
                 self._leave(signal.SIGTERM)
                 raise
+            finally:
+                if self._dismissed:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self._sign)
         self.report.reason = self._leaving or self.report.reason
         return self.report
 
+    def dismiss(self) -> None:
+        """Begin nothing else, and ask the workers to leave after their case; from any thread."""
+        self._dismissed = True
+        with contextlib.suppress(FileNotFoundError), open(self._sign, "w"):
+            pass
+
+    def interrupt(self, number: int) -> None:
+        """Do what a signal would make the main thread do; from any thread."""
+        self._interrupts.ask(number)
+
+    @property
+    def _sign(self) -> str:
+        return f"{self.manifest.layout.root}/{self.order.stop_sign}"
+
     # -- starting ------------------------------------------------------------------
 
-    def _portions(self, num_workers: int) -> list[list[int] | None]:
-        """What each process is told to grow, the first portion last."""
-        named = self.order.batches
-        if named is None and not self.fresh:
-            return [None] * num_workers
-        if named is None:
-            dead = [held.claim.batch for held in self.ledger.held() if held.dead]
-            named = sorted({*self.ledger.numbers("sown"), *dead})
-        named = list(dict.fromkeys(named))
-        size = 1 if self.fresh else min(MOST, -(-len(named) // (PORTIONS * num_workers)))
-        return [named[at : at + size] for at in reversed(range(0, len(named), size or 1))]
-
     def _start_all(self) -> None:
-        while self._free and self._todo:
-            self._start(self._todo.pop())
+        while self._free and self._todo and not self._turn_is_over():
+            portion = self._todo.pop()
+            if not portion.is_taken(self.ledger):
+                self._begun = self._begun or time.monotonic()
+                self._start(portion)
 
-    def _start(self, batches: list[int] | None) -> None:
+    def _turn_is_over(self) -> bool:
+        """Whether nothing else may be begun; something is in any turn, however short."""
+        if self.order.turn is None or self._begun is None:
+            return self._dismissed
+        return self._dismissed or time.monotonic() - self._begun > self.order.turn
+
+    def _start(self, portion: Portion) -> None:
         read, write = os.pipe()
-        told = {**self.order.__dict__, "batches": batches, "tell_cases": self.fresh}
+        told = {**asdict(portion.of(self.order)), "tell_cases": self.fresh}
         slot = self._free.pop()
         told["cores"] = slot.cores
         command = [sys.executable, "-c", "from cropfit.work.child import main; main()"]
@@ -201,11 +189,12 @@ class Supervisor:
                 pass_fds=(write,),
                 env=self._environment(slot),
                 stdin=subprocess.DEVNULL,
+                start_new_session=self._sheltered,
             )
         finally:
             os.close(write)
         os.set_blocking(read, False)
-        self._children.append(_Child(process, read, batches, slot))
+        self._children.append(_Child(process, read, portion, slot))
 
     def _environment(self, slot: Slot) -> dict[str, str]:
         """What a worker reads when it starts: thread caps and its GPU."""
@@ -270,7 +259,7 @@ class Supervisor:
             if self.timeout is not None and took > self.timeout:
                 child.killed_for = f"Timeout: the case took longer than {self.timeout:g} s"
             elif self.max_memory is not None:
-                held = _memory_of_tree(child.process.pid)
+                held = memory_of_tree(child.process.pid)
                 if held > self.max_memory:
                     child.killed_for = (
                         f"OutOfMemory: the case held {held >> 20} MiB, "
@@ -314,7 +303,7 @@ class Supervisor:
     def _after_death(self, child: _Child) -> None:
         """Free the batch that a dead worker held, and let another worker go on."""
         self._deaths += 1
-        how = child.killed_for or _how(child.process.returncode)
+        how = child.killed_for or how_it_ended(child.process.returncode)
         claims = [c for c in self.ledger.claims() if self._is_of(c, child)]
         self._in_vain = 0 if claims else self._in_vain + 1
         if self._in_vain > 3 * self._num_workers:
@@ -324,8 +313,7 @@ class Supervisor:
             )
         for claim in claims:
             self._bury(claim, how)
-        left = child.left()
-        if left is None or left:
+        if left := child.portion.without(child.ended):
             self._todo.append(left)
 
     def _is_of(self, claim: Claim, child: _Child) -> bool:
@@ -387,28 +375,3 @@ class Supervisor:
             if child.report:
                 self.report.add(GrowReport(**child.report))
         self._children.clear()
-
-
-def _how(code: int) -> str:
-    """What an exit code tells, as ``Type: message``."""
-    if code == -signal.SIGKILL:
-        return "Killed: the process was killed by SIGKILL, as the OOM killer does"
-    if code < 0:
-        return f"Killed: the process was killed by {signal.Signals(-code).name}"
-    return f"Exited: the process ended with exit code {code} in the middle of the case"
-
-
-def _memory_of_tree(pid: int) -> int:
-    """Resident bytes of a process and its children."""
-    total, todo = 0, [pid]
-    while todo:
-        each = todo.pop()
-        try:
-            with open(f"/proc/{each}/statm", "rb") as file:
-                total += int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-            for task in os.listdir(f"/proc/{each}/task"):
-                with open(f"/proc/{each}/task/{task}/children", "rb") as file:
-                    todo += map(int, file.read().split())
-        except (OSError, IndexError):
-            continue
-    return total

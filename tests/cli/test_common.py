@@ -75,9 +75,10 @@ def test_a_crop_is_found_through_a_link(plain):
     assert cropfit("status", "link").exit_code == 0
 
 
-@pytest.mark.parametrize(
-    "command", [name for name in COMMANDS if name not in ("doctor", "run", "serve", "unpack")]
-)
+OF_NO_CROP = {"auto-grow", "doctor", "run", "serve", "unpack"}
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in OF_NO_CROP])
 def test_a_crop_that_does_not_exist_is_a_message_and_exit_code_2(here, command):
     words = ["nowhere", "1", "0"] if command == "repro" else ["nowhere"]
     done = cropfit(command, *words)
@@ -111,7 +112,8 @@ def test_json_is_all_that_is_printed_and_its_keys_are_stable(plain, command, her
 
 def test_commands_without_json_are_those_that_have_no_data_to_print():
     of_catalogues_alone = {"merge"}  # tested with them
-    assert set(COMMANDS) - set(KEYS) - of_catalogues_alone == {"delete", "run", "serve", "watch"}
+    shows = {"auto-grow", "run", "serve", "watch"}
+    assert set(COMMANDS) - set(KEYS) - of_catalogues_alone == {"delete", *shows}
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(plain):

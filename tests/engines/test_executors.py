@@ -13,10 +13,12 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import pytest
+from steps import Tally
 
 import cropfit as cf
 
@@ -114,23 +116,79 @@ def test_a_pool_survives_a_worker_that_is_killed_in_the_middle_of_a_batch(tmp_pa
 
 @pytest.mark.parametrize("ship", [False, True])
 def test_a_pool_of_the_users_that_breaks_is_told_and_costs_nothing(tmp_path, ship):
-    mark = tmp_path / "killed"
+    """Of one worker: a second one might grow all that is left before the pool ends it."""
+    mark, tally = tmp_path / "killed", Tally(tmp_path / "tally")
 
     def work(x):
+        tally.add(x)
         if x == 7 and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return x
 
     crop = sow(tmp_path, work, num_batches=3)
+    spawn = multiprocessing.get_context("spawn")
     with (
-        POOLS["ProcessPoolExecutor"]() as pool,
+        concurrent.futures.ProcessPoolExecutor(1, spawn) as pool,
         pytest.raises(cf.CropError, match="takes no more work"),
     ):
         crop.grow(executor=pool, ship=ship)
 
+    assert not crop.is_ready_to_reap()
     crop.grow()
+    assert_computed_again(tally, {4, 5, 6, 7})
     assert crop.reap()["z"].values.tolist() == list(range(12))
+
+
+class Breaking:
+    """A pool whose first worker is killed, and which takes no more when the second is done."""
+
+    max_workers = 2
+
+    def __init__(self):
+        self.ways = [self.die, self.grow]
+
+    def submit(self, task):
+        if not self.ways:
+            raise BrokenProcessPool("the pool is broken")
+        future = concurrent.futures.Future()
+        self.ways.pop(0)(task, future)
+        return future
+
+    def die(self, task, future):
+        process = multiprocessing.get_context("spawn").Process(target=task)
+        process.start()
+        process.join()
+        future.set_exception(BrokenProcessPool("a worker was killed"))
+
+    def grow(self, task, future):
+        future.set_result(task())
+
+
+def test_who_grows_all_that_is_left_before_a_pool_breaks_makes_the_breaking_no_error(tmp_path):
+    mark, tally = tmp_path / "killed", Tally(tmp_path / "tally")
+
+    def work(x):
+        tally.add(x)
+        if x == 7 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    crop = sow(tmp_path, work, num_batches=3)
+    report = crop.grow(executor=Breaking())
+
+    assert (report.reason, sorted(report.grown)) == ("done", [2, 3])
+    assert_computed_again(tally, {4, 5, 6, 7})
+    assert crop.reap()["z"].values.tolist() == list(range(12))
+
+
+def assert_computed_again(tally, batch):
+    """Case 7, and of its batch perhaps what its worker had not written yet; no other."""
+    calls = tally.sorted()
+    assert sorted(set(calls)) == list(range(12))
+    assert {x for x in calls if calls.count(x) > 1} <= batch
+    assert calls.count(7) == 2
 
 
 class Hasty:

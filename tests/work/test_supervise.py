@@ -15,7 +15,7 @@ import pytest
 from steps import Gate, Tally, python, start, tree
 
 import cropfit as cf
-from cropfit.work.supervise import MOST
+from cropfit.work.portions import MOST
 
 
 def sown(fn: Any, cases: int = 4, **options: Any) -> cf.Crop:
@@ -403,3 +403,52 @@ def test_very_many_failures_with_very_long_messages_do_not_hold_up_the_work(here
     assert len(message) < 11_000
     assert message.startswith("begin xxx")
     assert message.endswith("xxx end")
+
+
+# -- no more than asked for ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_workers": 3}, {"num_workers": 1}, {"fresh": True, "num_workers": 2}]
+)
+def test_no_more_batches_are_grown_than_asked_for(here: Path, options: dict[str, Any]) -> None:
+    tally = Tally(here / "calls")
+    crop = sown(lambda x: (tally.add(x), x)[1], cases=9)
+    report = crop.grow(max_batches=5, **options)
+
+    assert (len(report.grown), report.cases, len(tally.all())) == (5, 5, 5)
+    assert counts(crop) == (4, 0, 5, 0)
+    assert crop.grow(max_batches=4, **options).cases == 4
+    assert tally.sorted() == list(range(9))
+
+
+def test_a_worker_that_dies_leaves_the_rest_of_its_share_to_the_next(here: Path) -> None:
+    died = here / "died"
+
+    def die_once(x: int) -> int:
+        if x == 1 and not died.exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    crop = sown(die_once, cases=9)
+    assert len(crop.grow(max_batches=3, num_workers=1).grown) in (2, 3)  # a report may die too
+    assert counts(crop) == (6, 0, 3, 0)
+
+
+def test_work_that_is_left_as_asked_for_is_told_by_the_exit_code(here: Path) -> None:
+    crop = sown(lambda x: x)
+    report = crop.grow(max_batches=3)
+
+    assert (report.reason, report.exit_code) == ("max_batches", 75)
+    assert (crop.grow(max_batches=1).exit_code, counts(crop)) == (0, (0, 0, 4, 0))
+
+
+@pytest.mark.parametrize("options", [{"max_batches": 0}, {"max_batches": 2, "batches": [1, 2]}])
+def test_a_number_of_batches_that_makes_no_sense_is_refused(
+    here: Path, options: dict[str, Any]
+) -> None:
+    crop = sown(lambda x: x)
+    with pytest.raises(cf.DesignError, match="max_batches="):
+        crop.grow(**options)
+    assert counts(crop) == (4, 0, 0, 0)
