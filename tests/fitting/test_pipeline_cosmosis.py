@@ -79,6 +79,7 @@ def test_the_best_row_is_taken_over_by_the_next_run_and_by_a_fit(here, cosmosis)
     ).run()
     assert result["best"].fit.names == ("line--slope", "line--height")
     assert result["best"].fit.fixed == {"line--extra": 0.3}
+    assert 0 < result["best"].fit.seconds <= result["best"].seconds
     slope, height = (result["best"].numbers[name][0] for name in ("slope", "line--height"))
     assert (slope, height) == pytest.approx((2, 1), abs=0.06)
     starts = {"line--slope": ("start", "best"), "line--height": ("start", "best")}
