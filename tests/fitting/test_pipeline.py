@@ -306,6 +306,7 @@ print([each.seconds for each in result.stages[:3]], [each.resumed for each in re
 """
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("stage", ["middle", "program"])
 def test_a_run_killed_in_a_function_or_program_goes_on_there(here, monkeypatch, stage):
     """In samplers: test_pipeline_nist.py."""
@@ -322,7 +323,7 @@ def test_a_run_killed_in_a_function_or_program_goes_on_there(here, monkeypatch, 
     before = tally.all()
 
     monkeypatch.setenv("STOP", "")
-    resumed = python(RUN).splitlines()[-1].rpartition("[")[2]
+    resumed = python(RUN, timeout=300).splitlines()[-1].rpartition("[")[2]
 
     assert resumed == ", ".join(str(each in done) for each in stages) + "]"
     again = ["middle", "program"] if stage == "middle" else ["program"]

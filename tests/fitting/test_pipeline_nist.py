@@ -12,6 +12,8 @@ from steps import Gate, Tally, python, start, tree
 
 import cropfit as cf
 
+pytestmark = pytest.mark.timeout(400)
+PATIENCE = 300  # seconds; a run takes two, and a busy machine long
 NAME = "Misra1a"
 STAGES = ["optimum", "walkers", "nested"]
 STOPS = {"optimum": 10, "walkers": 150, "nested": 500}  # the call at which a stage is killed
@@ -93,7 +95,7 @@ def in_one_life(tmp_path_factory, path):
     set_up(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", path)
-        calls, numbers = python(RUN, cwd=folder).split(maxsplit=1)
+        calls, numbers = python(RUN, cwd=folder, timeout=PATIENCE).split(maxsplit=1)
     return folder / "nist", int(calls), numbers
 
 
@@ -113,7 +115,7 @@ def test_a_chain_killed_in_any_sampler_ends_as_if_it_had_not_been(
     assert begun.all() == [*done, stage]
 
     monkeypatch.delenv("STOP")
-    calls, numbers = python(RUN).split(maxsplit=1)
+    calls, numbers = python(RUN, timeout=PATIENCE).split(maxsplit=1)
 
     _, whole_calls, wanted = in_one_life
     assert numbers == wanted

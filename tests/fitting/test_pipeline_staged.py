@@ -119,6 +119,7 @@ def queue(request, here, monkeypatch):
     return found
 
 
+@pytest.mark.timeout(400)
 def test_a_queue_is_told_of_all_stages_at_once_and_lets_each_wait_for_the_former(here, queue):
     def middle(data, former):
         if data["id"] == "b":
