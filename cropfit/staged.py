@@ -104,6 +104,14 @@ class StagedCatalogue(Catalogue):
         NotReadyError
             Nothing is left to submit.
         """
+        from cropfit.engines.schedulers.dialect import find_dialect
+
+        dialect = find_dialect(scheduler)
+        if dialect.after is None:
+            raise DesignError(
+                f"{dialect.title} lets no job wait for another one: leave crop_per_stage=True out, "
+                "or submit each of .former and then this when the one before is grown."
+            )
         names = self.stages
         own = dict(of_stage or {})
         if strange := sorted(own.keys() - set(names)):

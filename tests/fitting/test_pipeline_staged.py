@@ -112,6 +112,14 @@ def test_an_object_whose_stage_fails_does_not_stop_the_others_and_can_be_mended(
     assert sown.merge()["status"].tolist() == ["done"] * 3
 
 
+def test_where_no_job_can_wait_nothing_is_submitted(here, monkeypatch):
+    found = QUEUES["condor"](here / "queue")
+    monkeypatch.setenv("PATH", f"{found.install()}:{os.environ['PATH']}")
+    with pytest.raises(DesignError, match="HTCondor lets no job wait"):
+        catalogue(pipeline()).submit("condor")
+    assert found.jobs() == []
+
+
 @pytest.fixture(params=["slurm", "sge"])
 def queue(request, here, monkeypatch):
     found = QUEUES[request.param](here / "queue")

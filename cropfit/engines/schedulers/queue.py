@@ -82,12 +82,12 @@ def submit(
         The scheduler refuses one; those before it are submitted.
     """
     dialect = find_dialect(script.scheduler)
+    waits = [former.words(dialect, part) if former else [] for part in script.parts]
     recorder = Recorder(layout)
     jobs: list[Job] = []
     for number, part in enumerate(script.parts, start=1):
         path = recorder.keep_script(number, part.text)
-        waits = former.words(dialect, part) if former else []
-        job = _submit(dialect, part, path, script.output_dir, waits)
+        job = _submit(dialect, part, path, script.output_dir, waits[number - 1])
         recorder.note(job)
         jobs.append(job)
         accepted(job)
