@@ -140,17 +140,10 @@ class Catalogue(PicturedCatalogue, Crop):
         **options
             As of `Crop.grow`.
         """
-        from cropfit.fitting.catalogue.recipe import N_POOL
+        from cropfit.fitting.catalogue.recipe import pool_of
 
-        before = os.environ.get(N_POOL)
-        if n_pool is not None:
-            os.environ[N_POOL] = str(n_pool)
-        try:
+        with pool_of(n_pool):
             return super().grow(batches, **options)
-        finally:
-            os.environ.pop(N_POOL, None)
-            if before is not None:
-                os.environ[N_POOL] = before
 
     def clean(self) -> dict[str, int]:
         """Give failed and dead objects back to be fitted; nobody alive is disturbed."""
@@ -237,6 +230,7 @@ def fit_catalogue(
     n_posterior: int = 500,
     analysis: Callable[[Fit], Mapping[str, Any]] | None = None,
     plots: bool = False,
+    crop_per_stage: bool = False,
     table: str = "csv",
     exists: Exists = "keep",
     batchsize: int | None = None,
@@ -281,6 +275,9 @@ def fit_catalogue(
         ``analysis(fit)`` → mapping of name → number or text: further columns.
     plots : bool
         Save corner and fit pictures of each object in ``<run>-plots`` as it ends.
+    crop_per_stage : bool
+        Of a pipeline: its last stage is the catalogue's, and each one before has a crop of its
+        own, ``<run>-<stage>``. `submit` gives each its own resources, and lets it wait.
     table : {"csv", "ecsv", "fits", "parquet", "nc"}
         What `Catalogue.merge` writes: ``<run>.csv``; netCDF as ``<run>-table.nc``.
     exists : {"keep", "replace", "append"}
@@ -321,15 +318,15 @@ def fit_catalogue(
         n_posterior,
         analysis,
         f"{run}-plots" if plots else "",
+        run if crop_per_stage else "",
     )
     design = _design(model, options, n_posterior)
     runner = Runner(recipe, [ROW, DRAWS], constants=design)
     parent = os.path.abspath(parent_dir or os.getcwd())
     stem = f"{run}-table" if table == "nc" else run  # <run>.nc is what a reap writes
     keeper = Keeper(runner, f"{parent}/{run}.nc", f"{stem}.{table}")
-    catalogue = Catalogue(
-        name=run, parent_dir=parent, farmer=keeper, lease=lease, verbosity=verbosity
-    )
+    kind = _staged(model, targets.values()) if crop_per_stage else Catalogue
+    catalogue = kind(name=run, parent_dir=parent, farmer=keeper, lease=lease, verbosity=verbosity)
     if exists == "keep" and catalogue.is_prepared():
         targets = _as_sown(catalogue, targets)
     catalogue.sow_combos(
@@ -340,6 +337,21 @@ def fit_catalogue(
         exists=exists,
     )
     return catalogue
+
+
+def _staged(model: Model | Pipeline, targets: Iterable[Target]) -> type[Catalogue]:
+    """The kind of a catalogue whose stages are crops of their own."""
+    from cropfit.fitting.pipeline.run import Pipeline
+    from cropfit.staged import StagedCatalogue
+
+    if not isinstance(model, Pipeline):
+        raise DesignError("crop_per_stage=True wants a Pipeline instead of a model.")
+    names = [stage.name for stage in model.stages]
+    for target in targets:
+        own = target.model
+        if own is not None and [s.name for s in getattr(own, "stages", ())] != names:
+            raise DesignError(f"{target.id!r}: its model must have the stages {', '.join(names)}.")
+    return StagedCatalogue
 
 
 def _check_data(ids: Any, load_data: Callable[[Any], Any] | None) -> None:

@@ -141,7 +141,12 @@ class Queued(Tended):
         return self._script(order, batches)
 
     def submit(
-        self, scheduler: str | None = None, *, batches: Batches = None, **options: Any
+        self,
+        scheduler: str | None = None,
+        *,
+        batches: Batches = None,
+        after: Queued | None = None,
+        **options: Any,
     ) -> list[str]:
         """Hand the crop to a batch system; ids of the jobs, which the crop remembers.
 
@@ -151,6 +156,10 @@ class Queued(Tended):
             As of `script`.
         batches : int or list of int, optional
             As of `script`; by default without those that the queue has already.
+        after : Crop, optional
+            One whose queued tasks must end first: task by task where both crops have as
+            many batches (Slurm's aftercorr, Grid Engine's hold_jid_ad, LSF), else all. HTCondor
+            and GNU parallel cannot wait.
         **options
             As of `script`.
 
@@ -161,6 +170,7 @@ class Queued(Tended):
         NotReadyError
             Nothing is left to submit.
         """
+        from cropfit.engines.schedulers.after import Former
         from cropfit.engines.schedulers.queue import look, submit
         from cropfit.engines.schedulers.records import read_jobs
 
@@ -178,7 +188,11 @@ class Queued(Tended):
                     f"'cropfit jobs {self.name}'."
                 )
         script = self.script(scheduler, batches=batches, **options)
-        return [job.id for job in submit(manifest.layout, script, self._say_job)]
+        former = None
+        if after is not None:
+            alike = after.num_sown_batches == self.num_sown_batches
+            former = Former(after.jobs(), alike)
+        return [job.id for job in submit(manifest.layout, script, self._say_job, former)]
 
     def _say_job(self, job: Job) -> None:
         count = len(job.tasks())

@@ -15,13 +15,13 @@ def tree(folder: str | os.PathLike[str]) -> list[str]:
     return sorted(str(path.relative_to(top)) for path in top.rglob("*"))
 
 
-def python(code: str, *args: str, ok: bool = True, **options: Any) -> str:
+def python(code: str, *args: str, ok: bool = True, timeout: float = 200, **options: Any) -> str:
     """Run a program in a fresh interpreter; returns what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", code, *args],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=timeout,
         check=False,
         **options,
     )

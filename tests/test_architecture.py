@@ -51,6 +51,7 @@ LAYERS = {
     "cropfit.queueing": 4,
     "cropfit.rounds": 4,
     "cropfit.shortcuts": 4,
+    "cropfit.staged": 4,
     "cropfit.tending": 4,
     "cropfit.views": 4,
     "cropfit.farming": 4,

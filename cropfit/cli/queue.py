@@ -117,8 +117,15 @@ def script(words: tuple[str, ...], parent_dir: str | None, as_json: bool, **opti
 @command({0: "submitted", 2: "wrong usage, nothing is left, or the scheduler refuses"})
 @crop_words("[NAME] [BATCH]...")
 @_order_options
+@click.option("--after", metavar="NAME", help="Another crop, whose queued tasks must end first.")
 @json_option
-def submit(words: tuple[str, ...], parent_dir: str | None, as_json: bool, **options: Any) -> None:
+def submit(
+    words: tuple[str, ...],
+    parent_dir: str | None,
+    after: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Hand a crop to a batch system.
 
     One task a batch, by default for all that are neither grown, growing nor in the queue;
@@ -127,7 +134,8 @@ def submit(words: tuple[str, ...], parent_dir: str | None, as_json: bool, **opti
     folder, rest = find(words, parent_dir)
     crop = open_crop(folder)
     crop.verbosity = 0 if as_json else 1
-    ids = crop.submit(**_read_order(rest, options))
+    former = open_crop(find_only((after,), parent_dir)) if after else None
+    ids = crop.submit(after=former, **_read_order(rest, options))
     if as_json:
         say_json({"location": folder, "jobs": ids})
 

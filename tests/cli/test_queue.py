@@ -10,6 +10,8 @@ import pytest
 from queues.kinds import Slurm
 from shell import cropfit
 
+import cropfit as cf
+
 
 @pytest.fixture
 def slurm(here, monkeypatch) -> Slurm:
@@ -47,6 +49,19 @@ def test_workers_share_what_is_left(plain, slurm):
     told = cropfit("submit", "grid")
     assert (told.exit_code, slurm.jobs()[1:]) == (2, [])
     assert "Nothing is left to submit" in told.stderr
+
+
+def test_a_crop_is_submitted_after_another_one(plain, slurm):
+    second = cf.Crop(lambda x: x, "second", verbosity=0)
+    second.sow_combos({"x": range(3)})
+    cropfit("submit", "grid")
+    assert cropfit("submit", "second", "--after", "grid").exit_code == 0
+    assert [(job.get("waits"), job.get("after")) for job in slurm.jobs()] == [
+        (None, None),
+        ("each", [101]),
+    ]
+    told = cropfit("submit", "second", "--after", "third")
+    assert (told.exit_code, len(slurm.jobs())) == (2, 2)
 
 
 def test_what_cannot_be_is_said_in_a_line(plain, slurm):

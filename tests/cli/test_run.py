@@ -32,6 +32,7 @@ TOML = """
 data = "{module}:load"
 folder = "kept"
 seed = 1
+n_cores_list = [1, 1, 1]
 
 [[stage]]
 name = "coarse"
@@ -43,7 +44,7 @@ n_live = 3
 name = "program"
 command = ["echo", "{{slope:.0f}}"]
 reader = "{module}:reader"
-inputs = {{ "notes.txt" = "{{name}}" }}
+inputs = {{ "notes.txt" = "{{name}}", "copy.txt" = {{ file = "{module}.py" }} }}
 
 [[stage]]
 name = "fine"
@@ -56,6 +57,7 @@ data = {module}:load
 stages = coarse program fine
 seed = 1
 folder = kept
+n_cores_list = 1 1 1
 [coarse]
 model = {module}:model
 sampler = maxlike
@@ -111,12 +113,14 @@ def test_a_stage_that_fails_is_exit_code_1_and_is_tried_again(here, module):
 
 
 def test_a_dry_run_writes_files_and_shows_the_plan(here, module):
-    ran = cropfit("run", write(here, module, TOML, FINE), "--dry-run")
+    ran = cropfit("run", write(here, module, TOML, FINE), "--dry-run", "--n-cores-list", "1,3,1")
     assert ran.exit_code == 0
     assert "0 of 3 stages done" in ran.output
-    assert "program: run echo {slope:.0f}" in ran.output
+    assert "program: run mpiexec -n 3 echo {slope:.0f}" in ran.output
     assert (here / "kept/program/notes.txt").read_text() == "NGC 1"
+    assert (here / "kept/program/copy.txt").read_text() == MODULE
     assert not list(here.glob("kept/*/done.json"))
+    assert cropfit("run", "chain.toml").exit_code == 0  # in the same folder, with its seed
 
 
 def test_pictures_and_another_folder_are_asked_for(here, module):
@@ -133,6 +137,9 @@ def test_pictures_and_another_folder_are_asked_for(here, module):
         ('model = "model"', DesignError, "not of the form module:attribute"),
         ('model = "{module}:model"\ninherit = {{mass = "fix"}}', DesignError, "no such parameter"),
         ('command = "true"\nwalltime = 3', DesignError, "options of a command are"),
+        ('command = "true"\ninputs = {{a = 1}}', DesignError, "no text, Path or function"),
+        ("cosmosis = {{walltime = 3}}", DesignError, "options of cosmosis are config, values"),
+        ('cosmosis = "none.ini"', DesignError, "ini= with a file that is there"),
         ("model = ", DesignError, "this is no TOML"),
     ],
 )

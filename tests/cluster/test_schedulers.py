@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from shell import shell
 
+import cropfit as cf
 from cluster.field import Field, until
 from cluster.sites import SITES, Ended, Granted, ask
 
@@ -244,6 +245,70 @@ def told(*words: str) -> Any:
 
 
 @pytest.mark.needs("sbatch")
+def test_stages_of_a_pipeline_follow_each_other_object_by_object(field):
+    """Object 1 is done in all stages while object 2 is still in the first."""
+    if field.site.name == "condor":
+        pytest.skip("HTCondor lets no job wait for another without its DAGMan")
+    folder = str(field.folder)
+
+    def look(data, former):
+        import os
+        import time
+
+        with open(f"{folder}/begun-{data}", "w"):
+            pass
+        while os.path.exists(f"{folder}/hold-{data}"):
+            time.sleep(0.05)
+        if data == 3:
+            raise ValueError("case 3 was told to fail")
+        return {"middle": 10.0 * data}
+
+    def distance(p, data):
+        return -0.5 * (p.x - 10 * data) ** 2
+
+    model = cf.Model(distance, {"x": cf.Uniform(0, 100), "middle": 0.0})
+    stages = [
+        cf.Stage("look", look),
+        cf.Stage("program", ["echo", "{middle}"]),
+        cf.Stage("fit", model, sampler="maxlike", n_live=1),
+    ]
+    (field.folder / "hold-2").touch()
+    cat = cf.fit_catalogue(
+        [1, 2, 3],
+        cf.Pipeline(stages),
+        int,
+        run="chain",
+        seed=1,
+        verbosity=0,
+        crop_per_stage=True,
+        parent_dir=field.folder,
+    )
+    jobs = cat.submit(field.site.name, time="0:10:00")
+    until(lambda: cat.completed_results() == [1], "that object 1 is done", lambda: logs_of(cat))
+    assert [crop.completed_results() for crop in cat.former] == [[1], [1]]
+    assert field.site.queue(jobs[2])[2] == "waiting"
+    (field.folder / "hold-2").unlink()
+    field.ended(jobs)
+
+    assert cat.completed_results() == [1, 2]
+    frame = cat.merge()
+    assert frame["middle"].tolist()[:2] == [10.0, 20.0]
+    assert (frame["x_best"] - frame["middle"]).abs().max() < 0.01
+    runs = {run.index: run.exit_code for run in field.site.accounts(jobs[1])}
+    if field.site.name == "slurm":  # what comes behind a failure never began
+        assert cat.errors() == []
+    else:
+        assert "'look' of this object is" in cat.errors()[0]["message"], runs
+    cat.delete()
+    assert not list(field.folder.glob(".crop-*"))
+
+
+def logs_of(cat: cf.Catalogue) -> str:
+    """All that may tell why an object is not done."""
+    logs = Path(cat.location).parent.rglob("*.log")
+    return "\n".join([repr(cat.jobs()), *(f"{path}:\n{path.read_text()}" for path in logs)])
+
+
 def test_of_two_living_copies_of_one_task_one_counts(here):
     """As when a node hangs, its task is given to another, and it wakes up again."""
     field = Field(SITES["slurm"](), here)

@@ -13,6 +13,7 @@ import pytest
 from queues.kinds import QUEUES
 from steps import tree
 
+import cropfit as cf
 from cropfit.errors import CropError, DesignError, NotFoundError, NotReadyError
 
 REAL = pytest.param("parallel", marks=pytest.mark.needs("parallel"))
@@ -290,6 +291,97 @@ def test_a_scheduler_that_is_not_here_is_said_to_be_elsewhere(field, monkeypatch
         field.submit()
     with pytest.raises(NotFoundError, match="name the one"):
         crop.script()
+
+
+# -- after another crop ----------------------------------------------------------------
+
+waiting = on("slurm", "sge", "pbs", "torque", "lsf")
+each_waits = on("slurm", "sge", "lsf")
+
+
+def second_crop(field, cases, function=lambda x: x):
+    crop = cf.Crop(function, "second", var_names="y", verbosity=0)
+    crop.sow_combos({"x": range(1, cases + 1)})
+    return crop
+
+
+@each_waits
+def test_task_waits_for_task_where_both_crops_have_the_same_batches(field):
+    def no_two(x):
+        if x == 2:
+            raise ValueError("not two")
+
+    field.sow(3, no_two)
+    field.submit()
+    place = field.crop.location
+
+    def counts(x):
+        return x if os.path.isdir(f"{place}/grown/{x:06d}") else 1 / 0
+
+    second = second_crop(field, 3, counts)
+    second.submit(field.queue.name, after=field.crop)
+
+    assert (field.job()["waits"], field.job()["after"]) == ("each", [101])
+    assert {task.queue for task in second.jobs().tasks} <= {"waiting", "held"}
+    field.queue.run()
+    assert second.completed_results() == [1, 3]
+    state = "failed" if field.queue.name == "sge" else "sown"  # which begins it all the same
+    assert os.listdir(f"{second.location}/{state}") == ["000002"]
+
+
+@waiting
+def test_one_job_waits_for_one_and_what_does_not_correspond_for_all(field):
+    field.sow(12)
+    second = second_crop(field, 12)
+    field.submit(batches=7)
+    second.submit(field.queue.name, batches=7, after=field.crop)
+    heeds = "all" if field.queue.name == "sge" else "one"  # it has one word for both
+    assert (field.job()["waits"], field.job()["after"]) == (heeds, [101])
+
+    field.submit(batches=[1, 2, 3, 4], array_limit=2)
+    second.submit(field.queue.name, batches=[2, 3], after=field.crop)
+    assert (field.job()["waits"], field.job()["after"]) == ("all", [103, 104])
+    second.submit(field.queue.name, mode="workers", workers=2, after=field.crop)
+    assert (field.job()["waits"], sorted(field.job()["after"])) == ("all", [101, 103, 104])
+    second.submit(field.queue.name, batches=[10, 11], after=field.crop)
+    assert "waits" not in field.job()  # nothing that it needs is in the queue
+    other = cf.Crop(lambda x: x, "third", verbosity=0)
+    other.sow_combos({"x": range(2)})
+    other.submit(field.queue.name, after=field.crop)
+    assert sorted(field.job()["after"]) == [101, 103, 104]
+
+
+@on("slurm", "sge")
+def test_a_crop_that_is_grown_need_not_be_waited_for(field):
+    field.sow(1)
+    second = second_crop(field, 1)
+    field.submit()
+    field.queue.run()
+    second.submit(field.queue.name, after=field.crop)
+    assert "waits" not in field.job()
+    assert field.queue.run() == [[0]]
+
+
+@on("condor")
+def test_a_scheduler_that_cannot_wait_says_so_and_nothing_is_submitted(field):
+    field.sow(2)
+    field.submit()
+    second = second_crop(field, 2)
+    with pytest.raises(DesignError, match="submit when 'field' is grown"):
+        second.submit("condor", after=field.crop)
+    assert len(field.queue.jobs()) == 1
+
+
+@on("slurm")
+def test_a_crop_in_the_queue_of_another_scheduler_cannot_be_waited_for(field, monkeypatch):
+    field.sow(2)
+    field.submit()
+    second = second_crop(field, 2)
+    other = QUEUES["sge"](field.folder / "other")
+    monkeypatch.setenv("PATH", f"{other.install()}:{os.environ['PATH']}")
+    with pytest.raises(DesignError, match="in the queue of slurm"):
+        second.submit("sge", after=field.crop)
+    assert other.jobs() == []
 
 
 # -- putting back ----------------------------------------------------------------------

@@ -97,7 +97,9 @@ def test_nothing_is_taken_over_where_inherit_is_false(here):
 def test_nested_sampling_starts_nowhere_and_says_so(here):
     result = run(COARSE, cf.Stage("fine", MODEL, n_live=30, dlogz=1.0))
     assert result["fine"].inherited == []
-    assert result["fine"].notes == ["dynesty starts nowhere: height, length keep their priors"]
+    assert result["fine"].notes == [
+        "dynesty starts nowhere, so not used as a start: height, length"
+    ]
 
 
 def test_a_prior_that_is_narrowed_keeps_its_shape(here):
@@ -271,61 +273,44 @@ def test_the_same_seed_gives_the_same_numbers_and_stages_have_their_own(here):
 
 CHAIN = """
 import os
-import count
 import numpy as np, cropfit as cf
-from cropfit.fitting.samplers import keeper
 from steps import Tally
-
-if os.environ["STOP"] == "fine":
-    keeper.SHARE = 1e9  # save whenever there is something new, whatever it costs
 
 def here(stage):
     Tally("calls").add(stage)
     if os.environ["STOP"] == stage:
-        with open("gate/arrived", "w"):
-            pass
-        with open("gate/go"):
-            pass
+        open("gate/arrived", "w").close()
+        open("gate/go").close()
 
-def likelihood(stage, stop, p, data):
-    count.calls[stage] += 1
-    if count.calls[stage] == stop:
-        here(stage)
+def likelihood(p, data):
     return -0.5 * np.sum((data - p.a - p.b * X) ** 2, axis=-1)
-
-def coarse(p, data):
-    return likelihood("coarse", 10, p, data)
-
-def fine(p, data):
-    return likelihood("fine", 500, p, data)
 
 def middle(data, former):
     here("middle")
     return {"c": former["coarse"].best_fit.a}
 
 X = np.linspace(0, 1, 10)
-PRIORS = {"a": cf.Uniform(-5, 5), "b": cf.Uniform(-5, 5)}
-PROGRAM = "echo program >> calls; [ '$STOP' != program ] || { echo > gate/arrived; cat gate/go; }"
+MODEL = cf.Model(likelihood, {"a": cf.Uniform(-5, 5), "b": cf.Uniform(-5, 5)})
+PROGRAM = "echo program >> calls; [ '$STOP' != program ] || {{ echo > gate/arrived; cat gate/go; }}"
 pipeline = cf.Pipeline([
-    cf.Stage("coarse", cf.Model(coarse, PRIORS), sampler="maxlike", n_live=2),
+    cf.Stage("coarse", MODEL, sampler="maxlike", n_live=2),
     cf.Stage("middle", middle),
-    cf.Stage("program", ["sh", "-c", PROGRAM.replace("{", "{{").replace("}", "}}")], cwd="{here}"),
-    cf.Stage("fine", cf.Model(fine, PRIORS), n_live=40, checkpoint_every=0.0,
-             inherit={"a": cf.around(5)}),
+    cf.Stage("program", ["sh", "-c", PROGRAM], cwd="{here}"),
+    cf.Stage("fine", MODEL, sampler="maxlike", n_live=2),
 ])
 """
-COUNT = "import collections; calls = collections.Counter()"  # what changes is not the model's
 RUN = """
 import chain
 result = chain.pipeline.run(1 + 2 * chain.X, folder="run", seed=1)
-print(result.fit.calls, chain.count.calls["fine"], repr(result["fine"].numbers))
+print([each.seconds for each in result.stages[:3]], [each.resumed for each in result.stages])
 """
 
 
-@pytest.mark.parametrize("stage", ["coarse", "middle", "program", "fine"])
-def test_a_run_killed_in_any_stage_goes_on_there(here, monkeypatch, stage):
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("stage", ["middle", "program"])
+def test_a_run_killed_in_a_function_or_program_goes_on_there(here, monkeypatch, stage):
+    """In samplers: test_pipeline_nist.py."""
     (here / "chain.py").write_text(CHAIN)
-    (here / "count.py").write_text(COUNT)
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{Path(cf.__file__).parents[1]}")
     gate, tally = Gate(here / "gate"), Tally(here / "calls")
     monkeypatch.setenv("STOP", stage)
@@ -338,19 +323,12 @@ def test_a_run_killed_in_any_stage_goes_on_there(here, monkeypatch, stage):
     before = tally.all()
 
     monkeypatch.setenv("STOP", "")
-    calls, second_life, numbers = python(RUN).split(maxsplit=2)
+    resumed = python(RUN, timeout=300).splitlines()[-1].rpartition("[")[2]
 
-    assert tally.all()[: len(before)] == before
-    assert not set(tally.all()[len(before) :]) & set(done)
-    assert tree(here / "run" / "fine") == ["done.json", "fit.nc", "guard.json"]
-    whole = here / "whole"
-    whole.mkdir()
-    (whole / "chain.py").write_text(CHAIN)
-    (whole / "count.py").write_text(COUNT)
-    wanted, in_one_life, same = python(RUN, cwd=whole).split(maxsplit=2)
-    assert (wanted, same) == (calls, numbers)
-    if stage == "fine":  # from the checkpoint on
-        assert int(second_life) < int(in_one_life) - 400
+    assert resumed == ", ".join(str(each in done) for each in stages) + "]"
+    again = ["middle", "program"] if stage == "middle" else ["program"]
+    assert tally.all() == [*before, *again]
+    assert sorted(p.parent.name for p in here.glob("run/*/done.json")) == sorted(stages)
 
 
 # -- what is shown ---------------------------------------------------------------------
@@ -365,6 +343,9 @@ def test_the_result_tells_stages_states_times_and_values_handed_on(here):
     assert "fine: not converged: max_steps=250" in text
     assert f"height = {height:.4g} (start)" in page
     assert page.count("<b>") == 3
+    waiting = cf.Pipeline([COARSE])._repr_html_()
+    assert "waiting" in waiting
+    assert " in " not in waiting  # no folder yet
     with pytest.raises(KeyError, match="there are coarse, fine"):
         result["best"]
 

@@ -73,6 +73,7 @@ def test_an_object_whose_chain_fails_does_not_stop_the_others(here):
     assert "Stage 'middle' (2 of 3) failed: OSError: no such galaxy" in frame["error"]["b"]
 
 
+@pytest.mark.timeout(400)
 def test_a_chain_that_was_killed_goes_on_at_the_stage_that_is_not_done(here):
     gate, tally = Gate(here / "gate"), Tally(here / "calls")
 
@@ -86,7 +87,7 @@ def test_a_chain_that_was_killed_goes_on_at_the_stage_that_is_not_done(here):
     with start(GROW, "gal") as worker:
         gate.wait_for_arrival()
         worker.send_signal(signal.SIGKILL)
-    python(GROW, "gal")
+    python(GROW, "gal", timeout=300)
     seconds = tally.all()
     assert len(seconds) == 2
     assert seconds[0] == seconds[1]  # the very fit that was kept, not one like it

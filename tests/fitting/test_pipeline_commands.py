@@ -93,6 +93,15 @@ def test_what_goes_wrong_is_said(here, args, options, said):
     assert not (here / "pipeline/run/done.json").exists()
 
 
+def test_a_name_that_nothing_gives_is_refused_before_anything_runs(here):
+    known = cf.Stage("look", lambda data, former: {"sigma": 0.125}, gives=["sigma"])
+    stage = cf.Stage("run", ["echo", "{id}", "{sigma}", "{n_cores}"], inputs={"a": "{mass}"})
+    with pytest.raises(DesignError, match=r"Stage 'run' asks for \{mass\}, .* there are .*sigma"):
+        run(known, stage, data={"id": "NGC 1"})
+    assert tree(here) == []
+    run(known, stage, data={"id": "NGC 1", "mass": 3})
+
+
 def test_braces_that_do_not_match_are_refused_before_anything_runs():
     with pytest.raises(DesignError, match="for braces that stay"):
         cf.Pipeline([cf.Stage("run", ["echo", "{sigma"])])
@@ -146,11 +155,11 @@ def test_a_dry_run_writes_the_files_whose_values_are_known(here):
             cf.Stage("run", ["cat"], inputs={"a.txt": "{id}", "b.txt": "{sigma}"}, n_cores=3),
         ]
     )
-    plan = pipeline.plan({"id": "NGC 1"}, write=True)
+    plan = pipeline.plan({"id": "NGC 1"}, write=True)  # draws a seed, which binds nobody
     assert (here / "pipeline/run/a.txt").read_text() == "NGC 1"
     assert not (here / "pipeline/run/b.txt").exists()
     assert "b.txt: waits for sigma" in repr(plan)
     assert "run mpiexec -n 3 cat" in repr(plan)
-    result = pipeline.run({"id": "NGC 1"}, n_cores_list=[1, 1])
+    result = pipeline.run({"id": "NGC 1"}, n_cores_list=[1, 1], seed=7)
     assert (here / "pipeline/run/b.txt").read_text() == "0.125"
     assert result.done

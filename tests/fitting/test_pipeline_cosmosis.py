@@ -79,6 +79,7 @@ def test_the_best_row_is_taken_over_by_the_next_run_and_by_a_fit(here, cosmosis)
     ).run()
     assert result["best"].fit.names == ("line--slope", "line--height")
     assert result["best"].fit.fixed == {"line--extra": 0.3}
+    assert 0 < result["best"].fit.seconds <= result["best"].seconds
     slope, height = (result["best"].numbers[name][0] for name in ("slope", "line--height"))
     assert (slope, height) == pytest.approx((2, 1), abs=0.06)
     starts = {"line--slope": ("start", "best"), "line--height": ("start", "best")}
@@ -131,13 +132,19 @@ def test_a_module_that_raises_fails_the_stage(here, cosmosis):
 @missing
 @pytest.mark.needs("mpiexec")
 def test_two_ranks_share_the_work(here):
-    (here / "line_module.py").write_text(MODULE)
+    note = (
+        "def setup(options):\n    from mpi4py import MPI\n    world = MPI.COMM_WORLD\n"
+        "    with open('ranks', 'a') as file:\n"
+        "        file.write(f'{world.rank} of {world.size}\\n')\n"
+    )
+    (here / "line_module.py").write_text(MODULE.replace("def setup(options):\n", note))
     run = config("emcee", walkers=8, samples=20, nsteps=10)
     mpiexec = (
         ["mpiexec", "--oversubscribe"] if os.path.exists("/usr/bin/ompi_info") else ["mpiexec"]
     )
     work = cf.CosmoSIS(run, VALUES, environment=AS_ROOT, mpiexec=mpiexec)
     result = cf.Pipeline([cf.Stage("a", work, n_cores=2)]).run()
+    assert sorted((here / "ranks").read_text().splitlines()) == ["0 of 2", "1 of 2"]
     assert len(result.fit) == 160
     assert result.fit.sampler == "cosmosis emcee"
 
@@ -170,11 +177,12 @@ def test_the_files_stand_beside_the_output_and_can_be_written_alone(here, monkey
         (lambda: cf.CosmoSIS(config("maxlike"), {"a": {"b": (1, 2)}}), None, "neither a number"),
         (lambda: cf.CosmoSIS(config("maxlike"), VALUES), {"mass": "fix"}, "no such parameter"),
         (lambda: cf.CosmoSIS(config("maxlike"), VALUES), {"slope": "fix"}, "no stage before"),
+        (lambda: cf.CosmoSIS({"a": {"b": "{mass}"}}, VALUES), None, r"asks for \{mass\}"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_runs(here, work, inherit, said):
     with pytest.raises(DesignError, match=said):
-        cf.Pipeline([cf.Stage("a", work(), inherit=inherit)])
+        cf.Pipeline([cf.Stage("a", work(), inherit=inherit)]).plan()
 
 
 def test_a_chain_is_read_with_weights_evidence_and_what_was_derived(tmp_path):

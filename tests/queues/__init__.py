@@ -98,6 +98,7 @@ class Queue:
 
     name: str
     programs: str
+    heeds_failure = True  # what waits for a task that fails never begins
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -146,6 +147,15 @@ class Queue:
         paths = sorted(self.folder.glob("*.json"), key=lambda path: int(path.stem))
         return [json.loads(path.read_text()) for path in paths]
 
+    def waits_for(self, text: str, patterns: dict[str, str]) -> JobDict:
+        """What a job waits for: "each", "one" or "all", and the ids; others are refused."""
+        for how, pattern in patterns.items():
+            found = re.fullmatch(pattern, text)
+            ids = [int(number) for number in re.findall(r"\d+", found[1])] if found else []
+            if found and {*ids} <= {job["id"] for job in self.jobs()}:
+                return {"waits": how, "after": ids}
+        raise Refused(f"illegal dependency {text}")
+
     def _keep(self, job: JobDict) -> None:
         draft = self.folder / f"{job['id']}.draft"
         draft.write_text(json.dumps(job))
@@ -179,10 +189,20 @@ class Queue:
         told: list[list[int]] = []
         for job in self.jobs():
             waiting = [task for task in job["tasks"] if task["state"] == "waiting"]
+            for task in [task for task in waiting if self._is_in_vain(job, task)]:
+                waiting.remove(task)
+                self._set(job, task, "ended")
             with ThreadPoolExecutor(min(3, job["throttle"] or 3)) as threads:
                 list(threads.map(lambda task, job=job: self._run(job, task), waiting))
             told += [task["runs"] for task in waiting]
         return told
+
+    def _is_in_vain(self, job: JobDict, task: JobDict) -> bool:
+        if not self.heeds_failure or job.get("waits") not in ("each", "one"):
+            return False
+        (former,) = [each for each in self.jobs() if each["id"] in job["after"]]
+        runs = [t["runs"] for t in former["tasks"] if t["index"] in (task["index"], None)]
+        return runs[0][-1:] != [0]
 
     def _run(self, job: JobDict, task: JobDict) -> None:
         index = task["index"]

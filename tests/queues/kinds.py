@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 from queues import LIMIT, JobDict, Queue, Refused, clock, header, indices, read_options
 
@@ -16,6 +17,13 @@ class Slurm(Queue):
     programs = "sbatch squeue scancel scontrol"
 
     def submit(self, words: list[str], text: str) -> JobDict:
+        waits = {}
+        if words[0] != "--parsable":
+            assert words[1] == "--kill-on-invalid-dep=yes"
+            kinds = {"each": "aftercorr:([0-9]+)", "one": "afterok:([0-9]+)"}
+            kinds["all"] = "afterany:([0-9]+(:[0-9]+)*)"
+            waits = self.waits_for(words[0].removeprefix("--dependency="), kinds)
+            words = words[2:]
         assert words[0] == "--parsable"
         long = "job-name output open-mode array time signal mem cpus-per-task nodes gres"
         single = " ".join(
@@ -34,6 +42,7 @@ class Slurm(Queue):
             "cpus": int(given.cpus_per_task),
             "start": os.getcwd(),
             "environment": dict(os.environ),
+            **waits,
         }
 
     def command(self, name: str, words: list[str]) -> str:
@@ -74,9 +83,15 @@ class Slurm(Queue):
 
 class GridEngine(Queue):
     name = "sge"
+    heeds_failure = False
     programs = "qsub qstat qdel qconf"
 
     def submit(self, words: list[str], text: str) -> JobDict:
+        waits = {}
+        if words[0] in ("-hold_jid", "-hold_jid_ad"):
+            kinds = {"each": "-hold_jid_ad ([0-9]+)", "all": "-hold_jid ([0-9]+(,[0-9]+)*)"}
+            waits = self.waits_for(" ".join(words[:2]), kinds)
+            words = words[2:]
         assert words[0] == "-terse"
         lines = [line.replace("-pe smp ", "-pe smp:") for line in header(text, "#$ ")]
         given = read_options(lines, "-notify", "-S -N -j -o -t -tc -pe -q -P -r -ac", "-l")
@@ -87,7 +102,11 @@ class GridEngine(Queue):
         limits = dict(pair.split("=") for text in given.l for pair in text.split(","))
         slots = int((given.pe or "smp:1").removeprefix("smp:"))
         memory = limits.get("h_vmem")
+        before = [job for job in self.jobs() if job["id"] in waits.get("after", ())]
+        if waits.get("waits") == "each" and [task["index"] for task in before[0]["tasks"]] != array:
+            raise Refused("denied: array dependency of jobs with other tasks")
         return {
+            **waits,
             "indices": array,
             "throttle": given.tc and int(given.tc),
             "name": given.N,
@@ -133,8 +152,15 @@ class PBS(Queue):
     name = "pbs"
     programs = "qsub qstat qdel qmgr"
     array_option, lists, one_alone = "-J", False, False
+    kinds: ClassVar[dict[str, str]] = {
+        "one": r"depend=afterok:([0-9]+\.here)",
+        "all": r"depend=afterany:([0-9]+(\[\])?\.here(:[0-9]+(\[\])?\.here)*)",
+    }
 
     def submit(self, words: list[str], text: str) -> JobDict:
+        waits = {}
+        if words[0] == "-W":
+            waits = self.waits_for(words[1], self.kinds)
         single = f"-S -N -j -o -q -A -W {self.array_option}"
         given = read_options(header(text, "#PBS "), "-V", single, "-l")
         asked = getattr(given, self.array_option[1:])
@@ -149,6 +175,7 @@ class PBS(Queue):
             "log": given.o,
             "seconds": limits.get("walltime") and clock(limits["walltime"]),
             **self.granted(limits),
+            **waits,
         }
 
     def granted(self, limits: dict[str, str]) -> JobDict:
@@ -189,6 +216,10 @@ class PBS(Queue):
 class Torque(PBS):
     name = "torque"
     array_option, lists, one_alone = "-t", True, True
+    kinds: ClassVar[dict[str, str]] = {
+        "one": r"depend=afterok:([0-9]+\.here)",
+        "all": r"depend=(((afteranyarray(:[0-9]+\[\]\.here)+|afterany(:[0-9]+\.here)+),?)+)",
+    }
 
     def granted(self, limits: dict[str, str]) -> JobDict:
         parts = dict(part.split("=") for part in limits["nodes"].split(":")[1:])
@@ -209,7 +240,13 @@ class LSF(Queue):
     programs = "bsub bjobs bkill bparams"
 
     def submit(self, words: list[str], text: str) -> JobDict:
-        assert not words
+        waits = {}
+        if words:
+            option, condition = words
+            assert option == "-w"
+            kinds = {"each": r"done\(([0-9]+)\[\*\]\)", "one": r"done\(([0-9]+)\)"}
+            kinds["all"] = r"(ended\([0-9]+\)( && ended\([0-9]+\))*)"
+            waits = self.waits_for(condition, kinds)
         single = "-J -o -n -W -wa -wt -M -gpu -q -P -Q -sp"
         given = read_options(header(text, "#BSUB "), "-r", single, "-R")
         named = re.fullmatch(r"([^\[\]]+)(?:\[(.+)\](%\d+)?)?", given.J)
@@ -227,6 +264,7 @@ class LSF(Queue):
             "cpus": int(given.n),
             "start": os.getcwd(),
             "environment": dict(os.environ),
+            **waits,
         }
 
     def command(self, name: str, words: list[str]) -> str:

@@ -6,7 +6,7 @@ import importlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,9 @@ ALIASES = {
 
 # What a scheduler may say of a task, in the words that all share.
 State = Literal["waiting", "running", "held", "ended", "elsewhere"]
+# How a job waits: its task k for task k of another array, it for another job, in both cases
+# only if that succeeded; or it for others, however they end.
+Wait = Literal["each", "one", "all"]
 Tasks = dict[tuple[str, int], State]  # (number of the job, index of the task or 0) → state
 
 _PLAIN = re.compile(r"[\w./+=@,-]+")
@@ -99,6 +102,8 @@ class Dialect:
         Writes a further option of the header.
     path : callable
         Writes folder and name of a log in the header, or refuses them.
+    after : callable, optional
+        Options of the submission command that hold a job back until others have ended.
     name_length : int
         Longest name of a job.
     lacks : dict
@@ -124,6 +129,7 @@ class Dialect:
     stdin: Callable[[str], str] | None = None
     option: Callable[[str, Any], str] = dashed
     path: Callable[[str, str], str] = plain_path
+    after: Callable[[Wait, Sequence[str]], list[str]] | None = None
     name_length: int = 64
     lacks: dict[str, str] = field(default_factory=dict)
     local: bool = False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks, whole
+from collections.abc import Sequence
+
+from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks, Wait, whole
 
 STATES: dict[str, State] = {
     "PEND": "waiting",
@@ -27,6 +29,11 @@ def _read(text: str) -> Tasks:
     return tasks
 
 
+def _after(how: Wait, ids: Sequence[str]) -> list[str]:
+    form = {"each": "done({}[*])", "one": "done({})", "all": "ended({})"}[how]
+    return ["-w", " && ".join(map(form.format, ids))]
+
+
 DIALECT = Dialect(
     name="lsf",
     title="LSF",
@@ -43,4 +50,5 @@ DIALECT = Dialect(
     cancel=("bkill", "{ids}"),
     read=_read,
     program="bsub",
+    after=_after,
 )

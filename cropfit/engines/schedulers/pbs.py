@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks
+from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks, Wait
 
 STATES: dict[str, State] = {
     "Q": "waiting",
@@ -35,6 +36,11 @@ def read_table(text: str) -> Tasks:
     return tasks
 
 
+def _after(how: Wait, ids: Sequence[str]) -> list[str]:
+    """Arrays are waited for as a whole, so that one failed task does not hold all others back."""
+    return ["-W", f"depend={'afterok' if how == 'one' else 'afterany'}:{':'.join(ids)}"]
+
+
 DIALECT = Dialect(
     name="pbs",
     title="PBS",
@@ -50,5 +56,6 @@ DIALECT = Dialect(
     cancel=("qdel", "{ids}"),
     read=read_table,
     program="qsub",
+    after=_after,
     lacks={"requeue": NO_REQUEUE},
 )

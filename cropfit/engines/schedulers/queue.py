@@ -19,6 +19,7 @@ from typing import Any
 
 from cropfit.disk.layout import Layout
 from cropfit.disk.ledger import Ledger
+from cropfit.engines.schedulers.after import Former
 from cropfit.engines.schedulers.dialect import Dialect, find_dialect
 from cropfit.engines.schedulers.formats import ranges
 from cropfit.engines.schedulers.records import Job, Recorder, read_jobs
@@ -56,7 +57,12 @@ def run(command: Sequence[str], what: str, text: str | None = None) -> tuple[int
 # -- submit ----------------------------------------------------------------------------
 
 
-def submit(layout: Layout, script: Script, accepted: Callable[[Job], None]) -> list[Job]:
+def submit(
+    layout: Layout,
+    script: Script,
+    accepted: Callable[[Job], None],
+    former: Former | None = None,
+) -> list[Job]:
     """Submit all parts of a script.
 
     Parameters
@@ -67,6 +73,8 @@ def submit(layout: Layout, script: Script, accepted: Callable[[Job], None]) -> l
         What.
     accepted : callable
         Told each job as soon as it is accepted and noted.
+    former : Former, optional
+        What must be grown first.
 
     Raises
     ------
@@ -74,20 +82,22 @@ def submit(layout: Layout, script: Script, accepted: Callable[[Job], None]) -> l
         The scheduler refuses one; those before it are submitted.
     """
     dialect = find_dialect(script.scheduler)
+    waits = [former.words(dialect, part) if former else [] for part in script.parts]
     recorder = Recorder(layout)
     jobs: list[Job] = []
     for number, part in enumerate(script.parts, start=1):
         path = recorder.keep_script(number, part.text)
-        job = _submit(dialect, part, path, script.output_dir)
+        job = _submit(dialect, part, path, script.output_dir, waits[number - 1])
         recorder.note(job)
         jobs.append(job)
         accepted(job)
     return jobs
 
 
-def _submit(dialect: Dialect, part: Part, path: str, output_dir: str) -> Job:
+def _submit(dialect: Dialect, part: Part, path: str, output_dir: str, waits: Sequence[str]) -> Job:
     fill = {"{script}": path, "{log}": f"{output_dir}/{dialect.name}.log"}
-    command = [_filled(word, fill) for word in dialect.submit]
+    program, *words = dialect.submit
+    command = [program, *waits, *(_filled(word, fill) for word in words)]
     text = dialect.stdin(part.text) if dialect.stdin else None
     command = [word.replace("{script}", path) for word in command]
     code, out, err = run(command, f"submitting to {dialect.title}", text)

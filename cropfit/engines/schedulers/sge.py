@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks
+from collections.abc import Sequence
+
+from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks, Wait
 from cropfit.errors import DesignError
 
 
@@ -36,6 +38,11 @@ def _read(text: str) -> Tasks:
     return tasks
 
 
+def _after(how: Wait, ids: Sequence[str]) -> list[str]:
+    """Grid Engine begins the job also when the others failed."""
+    return ["-hold_jid_ad" if how == "each" else "-hold_jid", ",".join(ids)]
+
+
 DIALECT = Dialect(
     name="sge",
     title="Grid Engine",
@@ -52,5 +59,6 @@ DIALECT = Dialect(
     read=_read,
     program="qsub",
     path=_path,
+    after=_after,
     lacks={"nodes": "it has parallel environments instead: extra={'pe': 'mpi 64'}"},
 )

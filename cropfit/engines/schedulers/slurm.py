@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks
+from cropfit.engines.schedulers.dialect import Asked, Dialect, State, Tasks, Wait
 
 STATES: dict[str, State] = {
     "PENDING": "waiting",
@@ -22,6 +23,13 @@ STATES: dict[str, State] = {
     "SUSPENDED": "running",
     "RESIZING": "running",
 }
+
+WAITS: dict[Wait, str] = {"each": "aftercorr", "one": "afterok", "all": "afterany"}
+
+
+def _after(how: Wait, ids: Sequence[str]) -> list[str]:
+    """What can never begin, as the task before it failed, leaves the queue."""
+    return [f"--dependency={WAITS[how]}:{':'.join(ids)}", "--kill-on-invalid-dep=yes"]
 
 
 def _option(name: str, value: Any) -> str:
@@ -73,4 +81,5 @@ DIALECT = Dialect(
     program="sbatch",
     option=_option,
     path=_path,
+    after=_after,
 )

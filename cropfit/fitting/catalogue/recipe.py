@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from cropfit.errors import DesignError
-from cropfit.fitting.catalogue.chains import run_chain
+from cropfit.fitting.catalogue.chains import chain_folder, check_former, run_chain, to_fit
 from cropfit.fitting.catalogue.rows import ENDINGS, NUMBERS, TEXT, pack_draws, to_row, to_text
 from cropfit.fitting.catalogue.targets import Target
 from cropfit.fitting.fit import fit
 from cropfit.fitting.model import Model
+from cropfit.fitting.pipeline.result import PipelineResult
 from cropfit.fitting.pipeline.run import Pipeline
 from cropfit.fitting.result import Fit
 from cropfit.work.context import Case, current_case
@@ -40,6 +42,8 @@ class Recipe:
         ``analysis(fit)`` → mapping of name → number or text, further columns.
     plots : str
         Folder for pictures, relative to the crop's parent; "" for none.
+    chains : str
+        The crop that keeps the stages which other crops do before it; "" if this one does all.
     """
 
     model: Model | Pipeline
@@ -48,11 +52,12 @@ class Recipe:
     n_posterior: int = 500
     analysis: Callable[[Fit], Mapping[str, Any]] | None = None
     plots: str = ""
+    chains: str = ""
 
     def __call__(self, object: Target, **design: Any) -> tuple[str, str]:
         """Fit one object; its row and its posterior draws, as text."""
         case = current_case()
-        found, of_stages = self._found(object, case.seed, os.path.join(case.checkpoint_dir, "fit"))
+        found, of_stages = self._found(object, case.seed, self.kept(object, case))
         columns = {**of_stages, **self._analyse(found)}
         notes = self._draw(found, object, case) if self.plots else []
         row = to_row(object.id, found, columns, notes)
@@ -66,14 +71,32 @@ class Recipe:
         self, target: Target, seed: int, checkpoint: str | None
     ) -> tuple[Fit, dict[str, float]]:
         """The fit, and further columns: what the other stages of a pipeline found."""
+        model, data, options = self.read(target, seed)
+        if isinstance(model, Pipeline):
+            return to_fit(self.run(model, data, options, checkpoint))
+        return fit(model, data, **options, checkpoint=checkpoint, progress=False), {}
+
+    def kept(self, target: Target, case: Case) -> str:
+        """Where the fit goes on after a kill."""
+        if self.chains:
+            return chain_folder(case, self.chains, target.id)
+        return os.path.join(case.checkpoint_dir, "fit")
+
+    def read(self, target: Target, seed: int) -> tuple[Model | Pipeline, Any, dict[str, Any]]:
+        """What is fitted, to what, and with which options."""
         data = self.load_data(target.id) if self.load_data else target.data
         told = os.environ.get(N_POOL, "")
         pool = {"n_pool": int(told) if int(told) > 1 else None} if told.isdigit() else {}
         options = {"seed": seed, **self.options, **pool, **target.options}
-        model = target.fitted_by(self.model)
-        if isinstance(model, Pipeline):
-            return run_chain(model, data, options["seed"], checkpoint, options.get("n_pool"))
-        return fit(model, data, **options, checkpoint=checkpoint, progress=False), {}
+        return target.fitted_by(self.model), data, options
+
+    def run(
+        self, model: Pipeline, data: Any, options: Mapping[str, Any], folder: str | None
+    ) -> PipelineResult:
+        """Run an object's pipeline; only its last stage, if other crops do those before."""
+        if self.chains and folder is not None:
+            check_former(model, data, folder, self.chains)
+        return run_chain(model, data, options["seed"], folder, options.get("n_pool"))
 
     def _analyse(self, found: Fit) -> dict[str, Any]:
         if self.analysis is None:
@@ -105,6 +128,49 @@ class Recipe:
                 why = str(error).split("\n")[0]
                 notes.append(f"no {kind} picture: {type(error).__name__}: {why}")
         return notes
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """The function that the crop of one stage grows; its value stays in the chain's folder.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Of the catalogue.
+    stage : str
+        Which.
+    """
+
+    recipe: Recipe
+    stage: str
+
+    def __call__(self, object: Target, **design: Any) -> float:
+        """Do the stage of one object; the seconds that it took."""
+        case = current_case()
+        pipeline, data, options = self.recipe.read(object, case.seed)
+        if not isinstance(pipeline, Pipeline):
+            raise DesignError(
+                f"{object.id!r} has no stage {self.stage!r}: it is fitted by a model."
+            )
+        places = [stage.name for stage in pipeline.stages].index(self.stage)
+        begin = Pipeline(pipeline.stages[: places + 1], name=pipeline.name)
+        result = self.recipe.run(begin, data, options, self.recipe.kept(object, case))
+        return result.stages[-1].seconds
+
+
+@contextlib.contextmanager
+def pool_of(n_pool: int | None) -> Iterator[None]:
+    """Tell this process, and those that it starts, how many compute one object's likelihood."""
+    before = os.environ.get(N_POOL)
+    if n_pool is not None:
+        os.environ[N_POOL] = str(n_pool)
+    try:
+        yield
+    finally:
+        os.environ.pop(N_POOL, None)
+        if before is not None:
+            os.environ[N_POOL] = before
 
 
 def pictures(found: Fit) -> dict[str, Callable[[], Any]]:

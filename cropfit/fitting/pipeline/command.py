@@ -70,7 +70,9 @@ class Command:
         if isinstance(self.args, str) or not self.args:
             raise DesignError(f"A command is a list of words, not {self.args!r}.")
         object.__setattr__(self, "args", tuple(str(each) for each in self.args))
-        for name in self.inputs:
+        for name, given in self.inputs.items():
+            if not isinstance(given, str | Path) and not callable(given):
+                raise DesignError(f"inputs: {name!r} is no text, Path or function but {given!r}.")
             if os.path.basename(name) != name or not name or name in (LOG, os.curdir, os.pardir):
                 raise DesignError(f"inputs: {name!r} must be a file name in the stage's folder.")
         if self.timeout is not None:
@@ -95,9 +97,10 @@ class Command:
                 f"Stage {stage!r} is a command: write {{name}} where a value is to stand, "
                 "instead of inherit=."
             )
-        self._names()
+        self.asks_for()
 
-    def _names(self) -> set[str]:
+    def asks_for(self) -> set[str]:
+        """All names in its words, inputs, environment and folder."""
         texts = [*self.args, *self.environment.values(), self.cwd or ""]
         texts += [each for each in self.inputs.values() if isinstance(each, str)]
         return set().union(*map(template.names_in, texts))
@@ -113,7 +116,7 @@ class Command:
         args = under_mpi([_program(args[0]), *args[1:]], job.n_cores, self.mpiexec)
         execute(job, args, folder=here, environment=added, limit=limit)
         value = self._read(job)
-        return Found(value, numbers_in(value), template.was_filled(self._names(), job))
+        return Found(value, numbers_in(value), template.was_filled(self.asks_for(), job))
 
     def prepare(self, job: Job) -> list[str]:
         """Write those inputs for which all values are known."""

@@ -27,6 +27,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cropfit.errors import DesignError, FunctionError, NotFoundError
@@ -35,7 +36,7 @@ from cropfit.fitting.pipeline.inherit import Around
 from cropfit.fitting.pipeline.run import Pipeline
 from cropfit.fitting.pipeline.stage import Stage
 
-__all__ = ["Plan", "read_config"]
+__all__ = ["Plan", "read_config", "read_numbers"]
 
 WORK = ("model", "function", "command", "cosmosis")
 GENERAL = ("name", "data", "folder", "seed", "plot_result", "n_cores_list")
@@ -94,20 +95,34 @@ def _plan(home: str, stem: str, general: dict[str, Any], stages: list[dict[str, 
     if strange:
         raise DesignError(f"{strange[0]!r} is not known; there are {', '.join(GENERAL)}.")
     name = str(general.get("name", stem))
+    seed, cores = general.get("seed"), read_numbers(general.get("n_cores_list"))
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise DesignError(f"seed = {seed!r} is no whole number.")
     data = _loaded(general["data"]) if general.get("data") else None
     if callable(data):
         data = data()
     return Plan(
-        Pipeline([_stage(each) for each in stages], name=name),
+        Pipeline([_stage(home, each) for each in stages], name=name),
         data,
         os.path.join(home, str(general.get("folder", name))),
-        general.get("seed"),
+        seed,
         bool(general.get("plot_result", False)),
-        general.get("n_cores_list"),
+        cores,
     )
 
 
-def _stage(given: dict[str, Any]) -> Stage:
+def read_numbers(given: Any) -> list[int] | None:
+    """A list of whole numbers, in INI files also without brackets."""
+    if given is None:
+        return None
+    words = given.replace(",", " ").split() if isinstance(given, str) else given
+    try:
+        return [int(word) for word in (words if isinstance(words, list) else [words])]
+    except (TypeError, ValueError) as error:
+        raise DesignError(f"n_cores_list = {given!r} is no list of whole numbers.") from error
+
+
+def _stage(home: str, given: dict[str, Any]) -> Stage:
     given = dict(given)
     name = given.pop("name", None)
     kinds = [each for each in WORK if each in given]
@@ -122,11 +137,34 @@ def _stage(given: dict[str, Any]) -> Stage:
         work = shlex.split(work) if isinstance(work, str) else work
         if ":" in str(given.get("reader", "")):
             given["reader"] = _loaded(given["reader"])
+        inputs = given.get("inputs", {})
+        given["inputs"] = {file: _input(home, each) for file, each in inputs.items()}
     else:
-        work = CosmoSIS(**{**work, "values": given.pop("values", work.pop("values", None))})
+        work = _cosmosis(work, given.pop("values", None))
     if "inherit" in given:
         given["inherit"] = _rules(given["inherit"])
     return Stage(name, work, **given)
+
+
+def _input(home: str, given: Any) -> Any:
+    """A template, or ``{file = "..."}``: a file that is copied, relative to the configuration."""
+    if isinstance(given, Mapping) and set(given) == {"file"}:
+        return Path(home, str(given["file"]))
+    return given
+
+
+def _cosmosis(given: Any, values: Any) -> CosmoSIS:
+    """From its options, or from the path of its own ini file."""
+    options: dict[str, Any] = {"ini": str(given)}
+    if isinstance(given, Mapping):
+        options = dict(given)
+    if values is not None:
+        options["values"] = values
+    try:
+        return CosmoSIS(**options)
+    except TypeError as error:
+        known = ", ".join(CosmoSIS.__dataclass_fields__)
+        raise DesignError(f"options of cosmosis are {known}.") from error
 
 
 def _loaded(place: Any) -> Any:

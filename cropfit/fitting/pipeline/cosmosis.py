@@ -10,6 +10,7 @@ from __future__ import annotations
 import configparser
 import math
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,6 +156,12 @@ class CosmoSIS:
             if _is_number(each)
         ]
 
+    def asks_for(self) -> set[str]:
+        """All names in the configuration, the paths, the program and the environment."""
+        texts = [self.ini or "", self.values_file or "", *self.program, *self.environment.values()]
+        texts += [t for names in (self.config or {}).values() for t in names.values()]
+        return set().union(*(template.names_in(each) for each in texts if isinstance(each, str)))
+
     def do(self, job: Job) -> Found:
         """Write or take the files, run CosmoSIS, read its chain."""
         args, output, specs, inherited = self._arrange(job)
@@ -163,9 +170,12 @@ class CosmoSIS:
         limit = math.inf if self.timeout is None else seconds(self.timeout)
         if os.path.exists(output):
             os.unlink(output)  # of a run that was killed: what is read is this one's
+        begin = time.monotonic()
         execute(job, args, folder=os.getcwd(), environment=added, limit=limit)
         fixed = {name: spec[0] for name, spec in specs.items() if len(spec) == 1}
-        return Found(read_chain(output, fixed), inherited=inherited)
+        found = read_chain(output, fixed)
+        found.seconds = time.monotonic() - begin
+        return Found(found, inherited=inherited)
 
     def prepare(self, job: Job) -> list[str]:
         """Write the files, with what is known by now."""

@@ -66,6 +66,10 @@ class Fitting:
         """Refuse what the model or the sampler cannot take over."""
         check_model(stage, rules, self.model, self.sampler, known)
 
+    def asks_for(self) -> set[str]:
+        """No templates."""
+        return set()
+
     def do(self, job: Job) -> Found:
         """Fit, going on from the sampler's checkpoint if there is one."""
         model, start, inherited, notes = applied(

@@ -48,6 +48,10 @@ class Calling:
                 "inherit=."
             )
 
+    def asks_for(self) -> set[str]:
+        """No templates."""
+        return set()
+
     def do(self, job: Job) -> Found:
         """Call it."""
         value = self.function(job.data, job.former, **self.options)

@@ -195,7 +195,7 @@ def applied(
     changed = model.with_settings(fixed=fixed, priors=priors) if fixed or priors else model
     _check_start(start, changed)
     names = ", ".join(sorted(unused, key=order.index))
-    notes = [f"{sampler} starts nowhere: {names} keep their priors"] if unused else []
+    notes = [f"{sampler} starts nowhere, so not used as a start: {names}"] if unused else []
     return changed, start, inherited, notes
 
 

@@ -37,6 +37,8 @@ FIT, VALUE, CHECKPOINT = "fit.nc", "value.pkl", "fit"
 def open_folder(folder: str, seed: int | None) -> int:
     """Make a pipeline's folder, or take the one that is there; its seed.
 
+    Where no stage has begun yet, as after a plan, the seed may still be another one.
+
     Raises
     ------
     ExistsError
@@ -56,12 +58,20 @@ def open_folder(folder: str, seed: int | None) -> int:
             os.mkdir(folder, 0o700)  # a parent that is gone must not come back
         known = {"seed": secrets.randbits(32) if seed is None else seed}
         _write(path, known)
+    if seed is not None and known["seed"] != seed and not _has_begun(folder):
+        known = {"seed": seed}
+        _write(path, known)
     if seed is not None and known["seed"] != seed:
         raise ExistsError(
             f"The pipeline in {folder} runs with seed {known['seed']}, not {seed}. Leave the seed "
             f"out, name another folder=, or start anew: rm -r '{folder}'"
         )
     return int(known["seed"])
+
+
+def _has_begun(folder: str) -> bool:
+    stages = (os.path.join(folder, name) for name in os.listdir(folder))
+    return any(os.path.exists(os.path.join(stage, GUARD)) for stage in stages)
 
 
 class Folder:

@@ -12,18 +12,21 @@ from cropfit.fitting.pipeline.result import DONE, FAILED, PipelineResult, StageR
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from cropfit.fitting.pipeline.inherit import Inherited
     from cropfit.fitting.result import Fit
 
 __all__ = ["draw", "to_html", "to_text"]
 
 HEADER = ("stage", "kind", "state", "seconds", "takes over")
 COLOURS = {DONE: "#2e7d32", FAILED: "#c62828"}
+_ROW = "display:flex;flex-wrap:wrap;align-items:center;row-gap:.4em"
 _BOX = (
-    "display:inline-block;vertical-align:top;border:1px solid currentColor;border-left:4px solid "
-    "{colour};border-radius:4px;padding:.4em .8em;margin:.2em 0"
+    "border:1px solid currentColor;border-left:4px solid {colour};border-radius:4px;"
+    "padding:.4em .8em;max-width:20em"
 )
 _ARROW = (
-    '<span style="display:inline-block;padding:.9em .6em;text-align:center">{label}<br>→</span>'
+    '<div style="padding:0 .6em;text-align:center;line-height:1.2">{label}'
+    '<div style="font-size:140%">→</div></div>'
 )
 
 
@@ -46,7 +49,7 @@ def to_text(result: PipelineResult) -> str:
 
 
 def _cells(each: StageResult) -> tuple[str, ...]:
-    seconds = f"{each.seconds:.3g}" if each.state == DONE else ""
+    seconds = _clock(each.seconds) if each.state == DONE else ""
     return each.name, each.kind, each.state, seconds, "; ".join(_taken(each))
 
 
@@ -55,21 +58,37 @@ def _taken(each: StageResult) -> list[str]:
 
 
 def to_html(result: PipelineResult) -> str:
-    """Boxes and arrows: stages with states and times, and what is handed on between them."""
-    parts = []
+    """Boxes and arrows: stages with states and times, and what is handed on between them.
+
+    Colours are the page's own, so that it is read on light and dark ones.
+    """
+    parts: list[str] = []
     for place, each in enumerate(result.stages):
         if place:
-            values = [f"{i.name} = {i.value:.4g} ({i.how})" for i in each.inherited]
-            parts.append(_ARROW.format(label="<br>".join(map(html.escape, values)) or "&nbsp;"))
+            before = result.stages[place - 1].name
+            values = "<br>".join(html.escape(_handed(i, before)) for i in each.inherited)
+            parts.append(_ARROW.format(label=values))
         parts.append(_box(each))
-    head = f"<b>{html.escape(result.name)}</b> in {html.escape(result.folder)}"
-    return f'<div style="font-family:sans-serif;font-size:90%"><p>{head}</p>{"".join(parts)}</div>'
+    where = f" in {html.escape(result.folder)}" if result.folder else ""
+    head = f"<p><b>{html.escape(result.name)}</b>{where}</p>"
+    row = f'<div style="{_ROW}">{"".join(parts)}</div>'
+    return f'<div style="font-family:sans-serif;font-size:90%">{head}{row}</div>'
+
+
+def _handed(one: Inherited, before: str) -> str:
+    """A value on its arrow; told from where, if not from the stage just before."""
+    source = "" if one.stage == before else f", from {one.stage}"
+    return f"{one.name} = {one.value:.4g} ({one.how}{source})"
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.3g}" if seconds >= 0.1 else f"{seconds:.1g}"
 
 
 def _box(each: StageResult) -> str:
-    state = each.state + (f", {each.seconds:.3g} s" if each.state == DONE else "")
+    state = each.state + (f", {_clock(each.seconds)} s" if each.state == DONE else "")
     lines = [f"<b>{html.escape(each.name)}</b>", html.escape(each.kind), html.escape(state)]
-    lines += [f"<i>{html.escape(note.splitlines()[0])}</i>" for note in each.notes if note]
+    lines += [f"<i>{html.escape(first_line(note))}</i>" for note in each.notes if note]
     style = _BOX.format(colour=COLOURS.get(each.state, "#9e9e9e"))
     return f'<div style="{style}">{"<br>".join(lines)}</div>'
 
@@ -91,8 +110,13 @@ def draw(found: Fit, folder: str) -> tuple[str, str]:
     except MissingDependencyError:
         raise
     except Exception as error:  # a picture is not worth a fit
-        return "", f"no picture: {type(error).__name__}: {str(error).splitlines()[0]}"
+        return "", f"no picture: {type(error).__name__}: {first_line(str(error))}"
     return path, ""
+
+
+def first_line(text: str) -> str:
+    """The first line of a message, which may have none."""
+    return next(iter(text.strip().splitlines()), "")
 
 
 def _save(figure: Figure, path: str) -> None:

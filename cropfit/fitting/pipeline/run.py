@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ from cropfit.fitting.pipeline.result import (
     StageResult,
 )
 from cropfit.fitting.pipeline.stage import Stage, check_cores
+from cropfit.fitting.pipeline.template import known_before
 from cropfit.fitting.pipeline.work import Found, Job
 from cropfit.fitting.result import Fit
 
@@ -74,11 +75,29 @@ class Pipeline:
 
     def _check(self) -> None:
         """Hold every name that is taken over against what can be found before it."""
+        for stage, known in self._known():
+            stage.work.check(stage.name, stage.inherit, known)
+
+    def _known(self) -> Iterator[tuple[Stage, set[str] | None]]:
+        """Each stage with the names found before it; None if only running will tell."""
         known: set[str] | None = set()
         for stage in self.stages:
-            stage.work.check(stage.name, stage.inherit, known)
+            yield stage, known
             gives = stage.gives()
             known = None if known is None or gives is None else known | gives
+
+    def _check_templates(self, data: Any) -> None:
+        """Refuse templates that nothing can fill, before anything runs."""
+        given = known_before(data)
+        for stage, known in self._known():
+            missing = set() if known is None else stage.work.asks_for() - known - given
+            if missing:
+                there = ", ".join(sorted(given | (known or set())))
+                raise DesignError(
+                    f"Stage {stage.name!r} asks for {{{min(missing)}}}, which neither the data nor "
+                    f"a stage before it gives; there are {there}. Write {{{{ and }}}} for braces "
+                    "that stay."
+                )
 
     # -- as a model: what differs between the objects of a catalogue ---------------------
 
@@ -167,13 +186,14 @@ class Pipeline:
         n_cores_list: Sequence[int] | None = None,
         *,
         folder: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
         write: bool = False,
     ) -> PipelineResult:
         """How far a run is, without running anything.
 
         Parameters
         ----------
-        data, n_cores_list, folder
+        data, n_cores_list, folder, seed
             As of `run`.
         write : bool
             Also write the input files of programs, as far as their values are known, and
@@ -190,7 +210,7 @@ class Pipeline:
         for each in kept:
             each.check()
         result = self._empty(kept, path)
-        seed = open_folder(path, None) if write else 0
+        number = open_folder(path, seed) if write else 0
         best: dict[str, Best] = {}
         for place, stage in enumerate(self.stages):
             found = result.stages[place]
@@ -199,7 +219,7 @@ class Pipeline:
                 found.state = FAILED if failure else BEGUN if kept[place].begun else WAITING
                 found.notes = [failure] if failure else []
                 if write:
-                    job = self._job(place, data, kept[place], best, result, cores[place], seed)
+                    job = self._job(place, data, kept[place], best, result, cores[place], number)
                     os.makedirs(job.folder, 0o700, exist_ok=True)
                     found.notes += stage.work.prepare(job)
             self._remember(stage, found, best)
@@ -216,6 +236,7 @@ class Pipeline:
         return [all_cores() if number == -1 else number for number in cores]
 
     def _folders(self, path: str, data: Any) -> list[Folder]:
+        self._check_templates(data)
         identity, folders = {"the data": told(data)}, []
         for stage in self.stages:
             identity = {**identity, **stage.identity()}
@@ -268,6 +289,10 @@ class Pipeline:
     def __repr__(self) -> str:
         stages = " → ".join(f"{each.name} ({each.work.kind})" for each in self.stages)
         return f"<Pipeline {self.name}: {stages}>"
+
+    def _repr_html_(self) -> str:
+        stages = [StageResult(stage.name, stage.work.kind) for stage in self.stages]
+        return PipelineResult(self.name, stages, "")._repr_html_()
 
 
 def _fill(found: StageResult, stage: Stage, made: Found, seconds: float) -> None:

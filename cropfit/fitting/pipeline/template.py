@@ -14,7 +14,7 @@ from cropfit.errors import DesignError
 from cropfit.fitting.pipeline.inherit import Inherited
 from cropfit.fitting.pipeline.work import Job
 
-__all__ = ["OWN", "expand", "fill", "names_in", "values_for", "was_filled"]
+__all__ = ["expand", "fill", "known_before", "names_in", "values_for", "was_filled"]
 
 OWN = ("folder", "here", "n_cores", "python", "seed")  # that every stage has
 
@@ -40,6 +40,16 @@ def expand(text: str) -> str:
     return os.path.expandvars(os.path.expanduser(text))
 
 
+def known_before(data: Any) -> set[str]:
+    """Names that are known before any stage runs: a stage's own, and plain values of the data."""
+    return {*OWN, *_plain(data)}
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    given = data if isinstance(data, Mapping) else {}
+    return {str(k): v for k, v in given.items() if isinstance(v, str | int | float | np.generic)}
+
+
 def values_for(job: Job) -> dict[str, Any]:
     """What templates of a stage may name: its own, plain values of the data, what was found."""
     own = {
@@ -49,9 +59,7 @@ def values_for(job: Job) -> dict[str, Any]:
         "python": sys.executable,
         "seed": job.seed,
     }
-    data = job.data if isinstance(job.data, Mapping) else {}
-    plain = {str(k): v for k, v in data.items() if isinstance(v, str | int | float | np.generic)}
-    return {**own, **plain, **{name: best.value for name, best in job.best.items()}}
+    return {**own, **_plain(job.data), **{name: best.value for name, best in job.best.items()}}
 
 
 def fill(text: str, values: Mapping[str, Any]) -> str:

@@ -88,6 +88,9 @@ class Work(Protocol):
     def check(self, stage: str, rules: Rules, known: set[str] | None) -> None:
         """Refuse what cannot work; `known` are the names found before, None if any may be."""
 
+    def asks_for(self) -> set[str]:
+        """Names that its templates want to be filled in."""
+
     def do(self, job: Job) -> Found:
         """Do it."""
 
