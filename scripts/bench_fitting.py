@@ -83,6 +83,20 @@ def two_peaks(n_dim: int) -> tuple[cf.Model, float]:
     return cf.Model(log_likelihood, priors, as_array=True), float(np.logaddexp(*each))
 
 
+def shell(n_dim: int, radius: float = 0.7, width: float = 0.02) -> tuple[cf.Model, float]:
+    """Hollow, so that an ellipsoid around it is mostly empty."""
+
+    def log_likelihood(x: Any, _: Any) -> Any:
+        return -0.5 * ((np.sqrt(np.sum(x**2, axis=-1)) - radius) / width) ** 2
+
+    sphere = 2 * math.pi ** (n_dim / 2) / math.gamma(n_dim / 2)
+    r = np.linspace(radius - 10 * width, radius + 10 * width, 10001)
+    heights = r ** (n_dim - 1) * np.exp(-0.5 * ((r - radius) / width) ** 2)
+    inside = sphere * float(np.sum(heights)) * (r[1] - r[0]) / 2**n_dim
+    priors = {f"x{i}": cf.Uniform(-1, 1) for i in range(n_dim)}
+    return cf.Model(log_likelihood, priors, as_array=True), math.log(inside)
+
+
 def octahedron(n_dim: int, width: float = 0.03) -> tuple[cf.Model, float]:
     """A sharp peak whose contours have corners, which an ellipsoid cuts off first."""
 
@@ -144,6 +158,7 @@ def known() -> dict[str, tuple[cf.Model, float]]:
     """Models whose evidences are known: compact, bent, sharp, and with two peaks."""
     problems = {f"gaussian {n}": gaussian(n) for n in (2, 8, 20)}
     problems |= {f"valleys {n}": valleys(n) for n in (2, 6)}
+    problems |= {f"shell {n}": shell(n) for n in (2, 5)}
     return problems | {"two peaks 5": two_peaks(5), "octahedron 6": octahedron(6)}
 
 
