@@ -24,7 +24,7 @@ Column = list[Any] | NDArray[Any]
 
 
 def read_combos(combos: Any) -> list[tuple[tuple[Any, ...], Any]]:
-    """Read combos as pairs of names (several for a zip) and values.
+    """Read combos as pairs of names (several for a zip) and values; one pair alone will do.
 
     Raises
     ------
@@ -36,6 +36,8 @@ def read_combos(combos: Any) -> list[tuple[tuple[Any, ...], Any]]:
     if isinstance(combos, str) or not isinstance(combos, Iterable):
         raise DesignError(f"combos must map names to values, not {some([combos])}")
     pairs = list(combos.items() if isinstance(combos, Mapping) else combos)
+    if len(pairs) == 2 and isinstance(pairs[0], str) and not isinstance(pairs[1], str):
+        pairs = [tuple(pairs)]
     bad = [p for p in pairs if not isinstance(p, (tuple, list)) or len(p) != 2]
     if bad:
         raise DesignError(f"combos: {len(bad)} entries are not (name, values) ({some(bad)})")

@@ -234,6 +234,10 @@ class Tended:
 
         delete(*self._open(), force=force)
 
+    def delete_all(self) -> None:
+        """What users of xyzpy call `delete`."""
+        self.delete()
+
     def repro(self, batch: int, case: int, path: str | os.PathLike[str] | None = None) -> str:
         """Write a script that computes one case again, with the same arguments and seed.
 

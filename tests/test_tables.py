@@ -12,6 +12,7 @@ def test_combos_are_a_mapping_or_pairs():
     pairs = [(("a",), [1]), (("b", "c"), [(1, 2)])]
     assert read_combos({"a": [1], ("b", "c"): [(1, 2)]}) == pairs
     assert read_combos([("a", [1]), (["b", "c"], [(1, 2)])]) == pairs
+    assert read_combos(("a", [1, 2])) == read_combos([("a", [1, 2])])
     assert read_combos(None) == []
 
 
@@ -19,7 +20,7 @@ def test_a_zip_of_one_name_is_a_combo():
     assert read_combos({("a",): [(1,), (2,)]}) == [(("a",), [1, 2])]
 
 
-@pytest.mark.parametrize("combos", ["ab", 3, ["ab"], [("a", 1, 2)], ("a", [1])])
+@pytest.mark.parametrize("combos", ["ab", 3, ["ab"], [("a", 1, 2)], ("a", "b"), ("a", [1], [2])])
 def test_what_is_no_mapping_and_no_pairs_is_refused(combos):
     with pytest.raises(DesignError, match="combos"):
         read_combos(combos)

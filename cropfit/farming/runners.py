@@ -60,7 +60,8 @@ def case_runner(
 ) -> Any:
     """The results of explicit cases as a tuple; options as of `combo_runner`."""
     settings.pop("parse", None)
-    return _nest(fn, build_grid(combos or {}, cases, fn_args), constants, split, False, settings)
+    names = Runner(fn, fn_args=fn_args).case_args(cases)
+    return _nest(fn, build_grid(combos or {}, cases, names), constants, split, False, settings)
 
 
 def combo_runner_to_ds(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,6 +55,9 @@ class Drawn:
         return {DRAWN: {"n": self.grid.size, "method": self.method, "seed": self.seed}}
 
 
+Combos = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+
 class Sampler(Wrapped):
     """Random samples of a function, collected in a DataFrame; callable like the function.
 
@@ -89,7 +92,7 @@ class Sampler(Wrapped):
         self,
         runner: Runner,
         data_name: str | os.PathLike[str] | None = None,
-        default_combos: Mapping[str, Any] | None = None,
+        default_combos: Combos | None = None,
         *,
         engine: str | None = None,
         full_df: pd.DataFrame | None = None,
@@ -193,7 +196,7 @@ class Sampler(Wrapped):
     def draw(
         self,
         n: int,
-        combos: Mapping[str, Any] | None = None,
+        combos: Combos | None = None,
         method: Method = "random",
         seed: int | None = None,
     ) -> Drawn:
@@ -202,13 +205,13 @@ class Sampler(Wrapped):
             seed = int.from_bytes(os.urandom(6), "big")
         if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
             raise DesignError(f"seed must be an int of at least 0, not {seed!r}")
-        columns = draw(n, {**self.default_combos, **(combos or {})}, method, int(seed))
+        columns = draw(n, {**self.default_combos, **dict(combos or {})}, method, int(seed))
         return Drawn(sample_grid(columns), int(seed), method)
 
     def sample_combos(
         self,
         n: int,
-        combos: Mapping[str, Any] | None = None,
+        combos: Combos | None = None,
         *,
         method: Method = "random",
         seed: int | None = None,

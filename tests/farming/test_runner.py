@@ -265,6 +265,7 @@ def test_the_one_call_runners_of_xyzpy(here: Path) -> None:
     assert cf.combo_runner(both, combos, split=True)[1] == ((3, 4, 5), (6, 8, 10))
     assert cf.combo_runner(mul, {"a": [1, 2]}, constants={"b": 9}, num_workers=2) == (9, 18)
     assert cf.case_runner(mul, ("a", "b"), [(1, 2), (3, 4)]) == (2, 12)
+    assert cf.case_runner(mul, ("a", "b"), [(1,), (3,)], constants={"b": 2}) == (2, 6)
     ds = cf.combo_runner_to_ds(both, combos, ["s", "p"])
     assert ds.p.sel(a=2, b=5).item() == 10
     assert cf.case_runner_to_ds(both, ("a", "b"), [(1, 2)], ["s", "p"]).s.item() == 3

@@ -51,6 +51,14 @@ def test_the_same_seed_draws_the_same_whatever_else_is_drawn(
         assert list(again[0][name]) == list(again[1][name])
 
 
+def test_pairs_are_as_good_as_a_mapping() -> None:
+    pairs = [("x", [1.0, 2.0]), ("n", [3])]
+    runner = cf.Runner(shot, ["y", "m"])
+    told = cf.Sampler(runner, None, pairs[:1]).draw(4, pairs[1:], seed=1)
+    same = cf.Sampler(runner).draw(4, dict(pairs), seed=1)
+    assert list(told.grid.rows(np.arange(4))) == list(same.grid.rows(np.arange(4)))
+
+
 def test_more_samples_begin_with_the_same() -> None:
     few, many = (draw(n, SPREAD, "random", 5) for n in (10, 100))
     assert all(list(many[name][:10]) == list(few[name]) for name in SPREAD)
