@@ -1,9 +1,10 @@
 """What the samplers give a second, beside dynesty as it comes, and what `cropfit.fit` adds.
 
-    python scripts/bench_fitting.py [--seeds N] [speed|evidence|overhead|checkpoint ...]
+    python scripts/bench_fitting.py [--seeds N] [speed|evidence|ranks|overhead|checkpoint ...]
 
 speed       effective samples a second on NIST problems, vectorised walkers and dynesty's defaults
 evidence    evidences over seeds against the truth, or against scalar random walks
+ranks       whether the ranks of new points among the live points are uniform, as they must be
 overhead    seconds of `cropfit.fit` over those of bare dynesty with the same options, in turns
 checkpoint  seconds with a checkpoint over those without, in turns
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import kstest
 
 sys.path.insert(0, str(Path(__file__).parent / "demo"))
 import nist_models
@@ -67,6 +69,42 @@ def valleys(n_dim: int) -> tuple[cf.Model, float]:
 
     priors = {f"x{i}": cf.Uniform(-5, 5) for i in range(n_dim)}
     return cf.Model(log_likelihood, priors, as_array=True), -5.804 * n_dim / 2
+
+
+def two_peaks(n_dim: int) -> tuple[cf.Model, float]:
+    widths = (0.04, 0.02)
+
+    def log_likelihood(x: Any, _: Any) -> Any:
+        pairs = zip((0.5, -0.5), widths, strict=True)
+        return np.logaddexp(*(-0.5 * np.sum(((x - c) / w) ** 2, axis=-1) for c, w in pairs))
+
+    each = [n_dim * math.log(width * math.sqrt(2 * math.pi) / 2) for width in widths]
+    priors = {f"x{i}": cf.Uniform(-1, 1) for i in range(n_dim)}
+    return cf.Model(log_likelihood, priors, as_array=True), float(np.logaddexp(*each))
+
+
+def shell(n_dim: int, radius: float = 0.7, width: float = 0.02) -> tuple[cf.Model, float]:
+    """Hollow, so that an ellipsoid around it is mostly empty."""
+
+    def log_likelihood(x: Any, _: Any) -> Any:
+        return -0.5 * ((np.sqrt(np.sum(x**2, axis=-1)) - radius) / width) ** 2
+
+    sphere = 2 * math.pi ** (n_dim / 2) / math.gamma(n_dim / 2)
+    r = np.linspace(radius - 10 * width, radius + 10 * width, 10001)
+    heights = r ** (n_dim - 1) * np.exp(-0.5 * ((r - radius) / width) ** 2)
+    inside = sphere * float(np.sum(heights)) * (r[1] - r[0]) / 2**n_dim
+    priors = {f"x{i}": cf.Uniform(-1, 1) for i in range(n_dim)}
+    return cf.Model(log_likelihood, priors, as_array=True), math.log(inside)
+
+
+def octahedron(n_dim: int, width: float = 0.03) -> tuple[cf.Model, float]:
+    """A sharp peak whose contours have corners, which an ellipsoid cuts off first."""
+
+    def log_likelihood(x: Any, _: Any) -> Any:
+        return -np.sum(np.abs(x - 0.1), axis=-1) / width
+
+    priors = {f"x{i}": cf.Uniform(-1, 1) for i in range(n_dim)}
+    return cf.Model(log_likelihood, priors, as_array=True), n_dim * math.log(width)
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
@@ -116,24 +154,60 @@ def speed(seeds: int) -> None:
         )
 
 
-def evidence(seeds: int) -> None:
-    print("problem          mean - truth       scatter  claimed")
+def known() -> dict[str, tuple[cf.Model, float]]:
+    """Models whose evidences are known: compact, bent, sharp, and with two peaks."""
     problems = {f"gaussian {n}": gaussian(n) for n in (2, 8, 20)}
     problems |= {f"valleys {n}": valleys(n) for n in (2, 6)}
+    problems |= {f"shell {n}": shell(n) for n in (2, 5)}
+    return problems | {"two peaks 5": two_peaks(5), "octahedron 6": octahedron(6)}
+
+
+def evidence(seeds: int) -> None:
+    print("problem          mean - truth       scatter  claimed")
+    for name, (model, truth) in known().items():
+        tell(name, model, truth, 0.0, seeds)
     for name in ("Misra1a", "Rat43", "Gauss1"):
         model = nist_model(name)
         long = {"sample": "rwalk", "walks": 60, "nlive": 500}
-        truths = [bare(model, 100 + seed, **long)["logz"][-1] for seed in range(max(3, seeds // 5))]
-        print(f"{name}: scalar random walks {np.mean(truths):.3f} ± {np.std(truths):.3f} each")
-        problems[name] = model, float(np.mean(truths))
-    for name, (model, truth) in problems.items():
-        fits = [walkers(model, seed) for seed in range(seeds)]
-        off = np.array([fit.log_evidence for fit in fits]) - truth
-        claimed = np.mean([fit.log_evidence_error for fit in fits])
+        truths = [bare(model, 100 + seed, **long)["logz"][-1] for seed in range(max(3, seeds // 4))]
+        tell(name, model, np.mean(truths), np.std(truths, ddof=1) / len(truths) ** 0.5, seeds)
+
+
+def tell(name: str, model: cf.Model, truth: Any, unsure: Any, seeds: int) -> None:
+    fits = [walkers(model, seed) for seed in range(seeds)]
+    off = np.array([fit.log_evidence for fit in fits]) - truth
+    claimed = np.mean([fit.log_evidence_error for fit in fits])
+    scatter = off.std(ddof=1)
+    error = math.hypot(scatter / seeds**0.5, unsure)
+    print(
+        f"{name:14s} {off.mean():+.3f} ± {error:.3f}    {scatter:7.3f}  {claimed:7.3f}", flush=True
+    )
+
+
+def ranks(seeds: int) -> None:
+    """Fowlie, Handley and Su 2020: new points are as likely to stand at any place."""
+    from cropfit.fitting.samplers.walkers import Walkers
+
+    replace, places = Walkers._replacements, []
+
+    def noting(self: Any, order: Any, number: int) -> Any:
+        new = replace(self, order, number)
+        left = self.live_logl[order[number:]]
+        places.extend((np.searchsorted(left, new[0][2]) + 0.5) / (len(left) + 1))
+        return new
+
+    Walkers._replacements = noting  # type: ignore[method-assign]
+    print("problem          places     mean     p (Kolmogorov-Smirnov), per seed")
+    nist = {name: (nist_model(name), 0.0) for name in ("Misra1a", "Rat43", "Gauss1")}
+    for name, (model, _) in {**known(), **nist}.items():
+        found, chances = [], []
+        for seed in range(seeds):
+            places.clear()
+            walkers(model, seed)
+            found += places
+            chances.append(f"{kstest(places, 'uniform').pvalue:.2f}")
         print(
-            f"{name:14s} {off.mean():+.3f} ± {off.std(ddof=1) / seeds**0.5:.3f}    "
-            f"{off.std(ddof=1):7.3f}  {claimed:7.3f}",
-            flush=True,
+            f"{name:14s} {len(found):8d}   {np.mean(found):.4f}   {' '.join(chances)}", flush=True
         )
 
 
@@ -161,7 +235,7 @@ def checkpoint(seeds: int) -> None:
 
 
 def main() -> None:
-    tables = {each.__name__: each for each in (speed, evidence, overhead, checkpoint)}
+    tables = {each.__name__: each for each in (speed, evidence, ranks, overhead, checkpoint)}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tables", nargs="*", choices=[[], *tables])
     parser.add_argument("--seeds", type=int, default=3)

@@ -52,15 +52,22 @@ def _tell(what: str, moved: list[int], as_json: bool) -> None:
 def clean(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> None:
     """Bring dead claims, torn files and leftovers into a sound state.
 
-    Workers that are alive are not disturbed. Every grown batch is read once.
+    Workers that are alive are not disturbed. Every grown batch is read once. Objects of a
+    catalogue that failed are given back to be fitted, as by retry.
     """
-    counts = open_crop(find_only(words, parent_dir)).clean()
+    from cropfit.fitting.catalogue.keeper import Keeper
+
+    crop = open_crop(find_only(words, parent_dir))
+    counts = crop.clean()
+    if isinstance(crop.farmer, Keeper):
+        counts["failed"] = len(crop.retry())
     if as_json:
         say_json(counts)
         return
     click.echo(
         f"{counts['dead']} batches of dead workers given back, {counts['torn']} torn and "
         f"{counts['lost']} lost ones sown again, {counts['leftovers']} leftovers removed"
+        + (f", {counts['failed']} failed ones sown again" if "failed" in counts else "")
     )
 
 

@@ -406,6 +406,18 @@ def test_clean_gives_failed_objects_back_and_disturbs_nobody(here):
     assert cat.merge().status.tolist() == ["done", "done"]
 
 
+def test_the_command_clean_gives_failed_objects_back_too(here):
+    def stops(key):
+        raise OSError("never there")
+
+    cat = catalogue(["bad"], load_data=stops)
+    cat.grow()
+    assert cat.merge().status.tolist() == ["failed"]
+    told = cropfit("clean", cat.location, "--json")
+    assert json.loads(told.stdout)["failed"] == 1
+    assert cat.merge().status.tolist() == ["waiting"]
+
+
 # -- analysis and pictures -----------------------------------------------------------
 
 

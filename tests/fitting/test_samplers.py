@@ -126,6 +126,16 @@ def test_the_evidence_of_a_bent_valley_comes_out(name):
     assert abs(draws.log_evidence + 5.804) < 5 * draws.log_evidence_error
 
 
+def test_leaps_save_calls_and_change_no_evidence():
+    problem = gaussian()
+    leaping = sample("dynesty", problem)
+    walking = sample("dynesty", problem, options={"leaps": False})
+    assert leaping.calls < walking.calls / 1.5
+    for draws in (leaping, walking):
+        off = draws.log_evidence - evidence_of_gaussian()
+        assert abs(off) < 5 * draws.log_evidence_error
+
+
 @pytest.mark.parametrize("name", nested("dynesty", "dynesty rwalk", "dynesty-dynamic"))
 def test_impossible_regions_count_with_their_volume(name):
     """Half of the prior has no likelihood at all, which costs log(2) of evidence."""

@@ -43,8 +43,10 @@ def run(problem: Problem, task: Task) -> Draws:
     """Static nested sampling.
 
     Options are those of ``dynesty.NestedSampler`` and its ``run_nested``, and with
-    ``sample="walkers"`` also ``walkers``, how many are moved together, and ``between``,
-    the share of steps that go along the difference of two live points.
+    ``sample="walkers"`` also ``walkers``, how many are moved together, ``between``, the share
+    of steps that go along the difference of two live points, and ``leaps``, whether walkers are
+    first drawn anew from an ellipsoid around the live points where most such draws succeed:
+    their walks are then a quarter as long.
     """
     return _Run(problem, task, dynamic=False).draws()
 
@@ -102,7 +104,11 @@ class _Run:
         for_running = set(inspect.signature(self.kind.run_nested).parameters) - OURS
         given = {"sample": "rwalk" if self.dynamic else WALKERS, **self.task.options}
         if self.together:
-            for_making = (for_making | {"walkers", "between"}) - {"ncdim", "slices", "queue_size"}
+            for_making = (for_making | {"walkers", "between", "leaps"}) - {
+                "ncdim",
+                "slices",
+                "queue_size",
+            }
         check_options(self.name, given, for_making | for_running)
         making = {n: value for n, value in given.items() if n in for_making}
         running = {n: value for n, value in given.items() if n in for_running}
@@ -184,9 +190,12 @@ class _Run:
         """A new sampler; a static one computes its live points here."""
         making = dict(self.making)
         walkers, between = making.pop("walkers", 0), making.pop("between", 0.0)
+        leaping = making.pop("leaps", True)
         if self.together:
+            from cropfit.fitting.samplers.leaps import Leaps
             from cropfit.fitting.samplers.walkers import Walk, Walkers
 
+            leaps = Leaps(worth=making["walks"] / 4) if leaping else None
             making["sample"] = Walk(walks=making["walks"], between=between)
         size = making.pop("queue_size", None) or 1
         sampler = self.kind(
@@ -205,7 +214,7 @@ class _Run:
         sampler.prior_transform = self.problem.transform
         self.sampler = sampler
         if self.together:
-            self.sampler = Walkers.of(sampler, self.evaluations, walkers)
+            self.sampler = Walkers.of(sampler, self.evaluations, walkers, leaps)
 
     def _boundaries(self) -> dict[str, list[int] | None]:
         """Periodic and reflective parameters; one that is neither must be left to dynesty's own.

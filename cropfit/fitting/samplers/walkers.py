@@ -1,8 +1,8 @@
 """dynesty's static sampler with many walkers that are moved together.
 
     live points, sorted ──▶ the worst M die ──▶ M walkers start at points that are left
-          ▲                                                │  walks steps, each one call of
-          └──────────── their ends take the places ◀───────┘  the likelihood for all walkers
+          ▲                                                │  leap, if leaps arrive; then walk,
+          └──────────── their ends take the places ◀───────┘  each step one call for all walkers
 
 With M points gone at once the volume shrinks as if they were removed one by one and not
 replaced in between: by n/(n+1) with n = N, N-1, ..., N-M+1. So ties need no special care.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from dynesty.utils import IteratorResult
 from numpy.typing import NDArray
 
 from cropfit.fitting.samplers.evaluations import Evaluations
+from cropfit.fitting.samplers.leaps import REFRESHED, SHORTER, Leaps
 
 __all__ = ["Walk", "Walkers"]
 
@@ -90,12 +92,12 @@ class Walk(RWalkSampler):  # type: ignore[misc]
             cube[:, reflective] = 1 - np.abs(1 - cube[:, reflective] % 2)
         return cube, np.all((cube > 0) & (cube < 1), axis=1)
 
-    def steps(self, rng: np.random.Generator, axes: Floats, live: Floats) -> Floats:
+    def steps(self, rng: np.random.Generator, axes: Floats, live: Floats, walks: int) -> Floats:
         """Steps (walks, m, n_dim) for m walkers: into ellipsoids of `axes`, or between live points.
 
         None of them depends on where a walker is, so that there and back is equally likely.
         """
-        shape = (self.sampler_kwargs["walks"], *axes.shape[:2])
+        shape = (walks, *axes.shape[:2])
         n_dim = shape[-1]
         ball = rng.standard_normal(shape)
         radius = rng.random((*shape[:2], 1)) ** (1 / n_dim)
@@ -114,13 +116,17 @@ class Walkers(Sampler):  # type: ignore[misc]
 
     evaluations: Evaluations
     walkers: int
+    leaps: Leaps | None = None
 
     @classmethod
-    def of(cls, sampler: Sampler, evaluations: Evaluations, walkers: int) -> Walkers:
+    def of(
+        cls, sampler: Sampler, evaluations: Evaluations, walkers: int, leaps: Leaps | None
+    ) -> Walkers:
         """The same sampler, with its initial live points, in this way."""
         new = cls.__new__(cls)
         new.__dict__.update(vars(sampler))
         new.evaluations, new.walkers = evaluations, walkers
+        new.leaps = leaps
         new._begin_step()
         return new
 
@@ -190,26 +196,41 @@ class Walkers(Sampler):  # type: ignore[misc]
         """Points of the prior above `least`, in the order in which they are found."""
         parts, found, calls = [], 0, 0
         while found < number:
-            cube = self.rstate.random((2 * self.nlive, self.ndim))
-            theta = self.evaluations.problem.transform(cube)
-            height = self.evaluations.many(theta)
-            good = height > least
-            parts.append((cube[good], theta[good], height[good]))
-            found += int(good.sum())
-            calls += len(cube)
+            good, computed = self._above(least, self.rstate.random((2 * self.nlive, self.ndim)))
+            parts.append(good)
+            found += len(good[0])
+            calls += computed
         return tuple(np.concatenate(each)[:number] for each in zip(*parts, strict=True)), calls
 
     def _from_walks(self, least: float, above: NDArray[np.intp], number: int) -> tuple[Any, int]:
         start = self.rstate.choice(above, number)
         points = self.live_u[start], self.live_v[start], self.live_logl[start]
+        live, walk = self.live_u[above], self.internal_sampler
+        moved, share, calls = 0.0, 0.0, 0
+        if self.leaps is not None:
+            moved, share, calls = self.leaps.leap(
+                self.rstate, live, points, partial(self._above, least)
+            )
+        walks = walk.sampler_kwargs["walks"]
+        if moved >= REFRESHED:
+            walks = -(-walks // SHORTER)
         axes = np.array([self.bound.get_random_axes(self.rstate) for _ in range(number)])
-        walk = self.internal_sampler
-        steps = walk.steps(self.rstate, axes, self.live_u[above])
+        steps = walk.steps(self.rstate, axes, live, walks)
         taken = walk.advance(self.evaluations, least, points, steps)
-        calls = len(steps) * number
-        tuning = {"accept": taken, "reject": calls - taken, "scale": walk.scale}
+        stepped = len(steps) * number
+        tuning = {"accept": taken, "reject": stepped - taken, "scale": walk.scale}
         walk.tune(tuning, update=True)
-        return points, calls
+        if self.leaps is not None:
+            self.leaps.share = share
+        return points, calls + stepped
+
+    def _above(self, least: float, cube: Floats) -> tuple[tuple[Floats, Floats, Floats], int]:
+        """Those of the points in the unit cube that are above `least`, and how many it holds."""
+        cube = cube[np.all((cube > 0) & (cube < 1), axis=1)]
+        theta = self.evaluations.problem.transform(cube)
+        height = self.evaluations.many(theta)
+        good = height > least
+        return (cube[good], theta[good], height[good]), len(cube)
 
     def _bury(self, dead: NDArray[np.intp], calls: float) -> None:
         """Record live points as dead ones, lowest first."""
