@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -76,6 +77,7 @@ def measure(wanted: argparse.Namespace, ground: Ground, name: str) -> dict[str, 
 
 def main() -> None:
     wanted, begun = arguments(), time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made goes then, too
     stem = "growth" if wanted.growth else "speed"
     with Ground(wanted.disk) as ground:
         report = {
