@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from cropfit.fitting.model import Model
     from cropfit.fitting.pipeline.run import Pipeline
     from cropfit.fitting.result import Fit
-    from cropfit.work.report import GrowReport
     from cropfit.work.sow import Exists
 
 __all__ = ["Catalogue", "fit_catalogue"]
@@ -126,24 +125,6 @@ class Catalogue(PicturedCatalogue, Crop):
         self.fn, self.constants = recipe, self._keeper().runner.constants
         self._declared = declared(self._manifest().outputs)
         self.sow_combos({OBJECT: new}, exists="append")
-
-    def grow(self, batches: Any = None, *, n_pool: int | None = None, **options: Any) -> GrowReport:
-        """Fit objects, here and now; options as of `Crop.grow`.
-
-        Parameters
-        ----------
-        batches : int or list of int, optional
-            As of `Crop.grow`.
-        n_pool : int, optional
-            Processes that compute the likelihood of one object. With ``num_workers=`` as many
-            objects at a time; the default is one core an object.
-        **options
-            As of `Crop.grow`.
-        """
-        from cropfit.fitting.catalogue.recipe import pool_of
-
-        with pool_of(n_pool):
-            return super().grow(batches, **options)
 
     def clean(self) -> dict[str, int]:
         """Give failed and dead objects back to be fitted; nobody alive is disturbed."""

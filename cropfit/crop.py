@@ -292,6 +292,7 @@ class Crop(Queued, Carried, Pictured):
         gpus: Gpus | None = None,
         affinities: Affinities | None = None,
         log: bool = False,
+        n_pool: int | None = None,
         executor: Any = None,
         ship: bool = False,
     ) -> GrowReport:
@@ -341,6 +342,9 @@ class Crop(Queued, Carried, Pictured):
             Cores for each of them: ``"0-3,4-7"``, or ``[[0, 1], [2, 3]]``.
         log : bool
             Grow in new processes, and keep what the function prints; see `log`.
+        n_pool : int, optional
+            How many processes a case may start, for functions that ask
+            ``cf.current_case().n_pool``: fits compute their likelihood in so many.
         executor : str or pool, optional
             Grow by the workers of a pool: what has ``submit`` or ``apply_async``, or by
             name: "loky", "threads", "processes", "dask", "ray", "mpi", "joblib". They must
@@ -379,6 +383,7 @@ class Crop(Queued, Carried, Pictured):
             gpus,
             affinities,
             log,
+            n_pool,
         )
         manifest, ledger = self._open()
         with Bar(self.verbosity, manifest.num_batches, ledger) as bar:

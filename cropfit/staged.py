@@ -64,14 +64,11 @@ class StagedCatalogue(Catalogue):
         for crop in self.former:
             crop.sow_combos(combos, cases, **same)
 
-    def grow(self, batches: Any = None, *, n_pool: int | None = None, **options: Any) -> GrowReport:
+    def grow(self, batches: Any = None, **options: Any) -> GrowReport:
         """Grow one stage after the other, here and now; options as of `Catalogue.grow`."""
-        from cropfit.fitting.catalogue.recipe import pool_of
-
-        with pool_of(n_pool):
-            for crop in self.former:
-                crop.grow(batches, **{**options, "wait": True})
-        return super().grow(batches, n_pool=n_pool, **options)
+        for crop in self.former:
+            crop.grow(batches, **{**options, "wait": True})
+        return super().grow(batches, **options)
 
     def submit(
         self,

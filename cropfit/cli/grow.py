@@ -75,6 +75,7 @@ if TYPE_CHECKING:
 )
 @click.option("--gpus", metavar="LIST", help="A GPU for each worker: 0,0,1,1 lets two share each.")
 @click.option("--affinities", metavar="LIST", help="Cores for each worker: 0-3,4-7.")
+@click.option("--n-pool", type=click.IntRange(1), help="Processes that a fit may start.")
 @click.option("--log", is_flag=True, help="Keep what the function prints; 'cropfit log' shows it.")
 @json_option
 def grow(

@@ -128,6 +128,9 @@ class Model:
             (_as_slice(columns), family, tuple(np.array([values[c] for c in columns], float).T))
             for family, columns in families.items()
         ]
+        # Most models have one family alone: then nothing is to be put together.
+        only = len(self._together) == 1 and not self._alone and not self._given
+        self._alike = self._together[0][1:] if only else None
         self.params = params_maker(self.priors, self.names, self.fixed, self.units)
 
     def _maker_before(self, name: str) -> Callable[..., Params]:
@@ -154,6 +157,9 @@ class Model:
             A new array.
         """
         cube = self._points(cube)
+        if self._alike is not None:
+            family, values = self._alike
+            return np.asarray(family.quantile(cube, *values))
         theta = np.empty(cube.shape)
         for part, family, values in self._together:
             theta[..., part] = family.quantile(cube[..., part], *values)

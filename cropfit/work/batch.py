@@ -46,7 +46,7 @@ class LostClaim(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """What a worker does about cases that fail.
+    """What a worker does about cases that fail, and lets them do.
 
     Parameters
     ----------
@@ -58,15 +58,18 @@ class Policy:
         Leave after so many failed cases.
     max_deaths : int
         How many workers may die in one case before it counts as failed.
+    n_pool : int, optional
+        What `cropfit.current_case` tells the function of how many processes it may start.
     """
 
     raise_errors: bool = False
     retries: int = 0
     max_fails: int | None = None
     max_deaths: int = 3
+    n_pool: int | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("retries", 0), ("max_fails", 1)):
+        for name, least in (("retries", 0), ("max_fails", 1), ("n_pool", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise DesignError(f"{name} must be at least {least}, not {value!r}")

@@ -30,6 +30,8 @@ class Case:
         Number of its batch, from 1.
     attempt : int
         1, or more if the case failed or its worker died before.
+    n_pool : int or None
+        How many processes the case may start, if whoever grows it said so.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Case:
         self.index = 0
         self.batch = 0
         self.attempt = 1
+        self.n_pool: int | None = None
         self.folder = ""
         self.checkpoints: dict[int, str] = {}
         self._seed = seed

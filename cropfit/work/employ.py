@@ -50,6 +50,7 @@ class Terms:
     gpus: Gpus | None = None
     affinities: Affinities | None = None
     log: bool = False
+    n_pool: int | None = None
 
     @property
     def apart(self) -> bool:
@@ -77,7 +78,8 @@ class Terms:
         if self.on_error not in ("record", "raise"):
             raise DesignError(f"on_error is 'record' or 'raise', not {self.on_error!r}")
         raises = self.on_error == "raise"
-        return Policy(raises, self.retries, self.max_fails, int(manifest.data["max_deaths"]))
+        max_deaths = int(manifest.data["max_deaths"])
+        return Policy(raises, self.retries, self.max_fails, max_deaths, self.n_pool)
 
 
 def employ(

@@ -125,6 +125,7 @@ class Worker:
         self._work: Call | None = None
         self._expected: Expected = {}
         self._case = context.Case(int(self.manifest.data["seed"]), deadline, self._asked_to_stop)
+        self._case.n_pool = policy.n_pool
 
     # -- what to grow --------------------------------------------------------------
 

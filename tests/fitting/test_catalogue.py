@@ -332,7 +332,8 @@ def test_an_object_that_is_fitted_by_hand_has_its_workers_numbers(here):
 
 
 @pytest.mark.filterwarnings("ignore:the pool makes this slower")
-def test_likelihoods_of_an_object_are_computed_by_many_processes(here):
+@pytest.mark.parametrize("options", [{}, {"executor": "processes", "num_workers": 1}])
+def test_likelihoods_of_an_object_are_computed_by_many_processes(here, options):
     tally = Tally(here / "pids")
 
     def noted(p, data):
@@ -340,10 +341,9 @@ def test_likelihoods_of_an_object_are_computed_by_many_processes(here):
         return line(p, data)
 
     cat = catalogue(["a"], model=cf.Model(noted, PRIORS), n_live=10)
-    cat.grow(n_pool=2)
+    cat.grow(n_pool=2, **options)
     assert cat.merge().status.tolist() == ["done"]
-    assert len({*tally.all()} - {str(os.getpid())}) == 2
-    assert "CROPFIT_N_POOL" not in os.environ
+    assert len({*tally.all()} - {str(os.getpid())}) == (3 if options else 2)
 
 
 STOP = 2500  # points; of some 4000

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
@@ -20,8 +19,6 @@ from cropfit.fitting.pipeline.result import PipelineResult
 from cropfit.fitting.pipeline.run import Pipeline
 from cropfit.fitting.result import Fit
 from cropfit.work.context import Case, current_case
-
-N_POOL = "CROPFIT_N_POOL"
 
 
 @dataclass(frozen=True)
@@ -85,8 +82,8 @@ class Recipe:
     def read(self, target: Target, seed: int) -> tuple[Model | Pipeline, Any, dict[str, Any]]:
         """What is fitted, to what, and with which options."""
         data = self.load_data(target.id) if self.load_data else target.data
-        told = os.environ.get(N_POOL, "")
-        pool = {"n_pool": int(told) if int(told) > 1 else None} if told.isdigit() else {}
+        told = current_case().n_pool
+        pool = {} if told is None else {"n_pool": told if told > 1 else None}
         options = {"seed": seed, **self.options, **pool, **target.options}
         return target.fitted_by(self.model), data, options
 
@@ -157,20 +154,6 @@ class StageRecipe:
         begin = Pipeline(pipeline.stages[: places + 1], name=pipeline.name)
         result = self.recipe.run(begin, data, options, self.recipe.kept(object, case))
         return result.stages[-1].seconds
-
-
-@contextlib.contextmanager
-def pool_of(n_pool: int | None) -> Iterator[None]:
-    """Tell this process, and those that it starts, how many compute one object's likelihood."""
-    before = os.environ.get(N_POOL)
-    if n_pool is not None:
-        os.environ[N_POOL] = str(n_pool)
-    try:
-        yield
-    finally:
-        os.environ.pop(N_POOL, None)
-        if before is not None:
-            os.environ[N_POOL] = before
 
 
 def pictures(found: Fit) -> dict[str, Callable[[], Any]]:
