@@ -29,9 +29,10 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, discard, mark_of
 from cropfit.errors import ForeignFileError
 from cropfit.work.batch import Policy
-from cropfit.work.grow import Worker, load_call
+from cropfit.work.grow import Worker
 from cropfit.work.interrupts import end_as_asked
 from cropfit.work.limits import cap_threads
+from cropfit.work.loading import load_call
 from cropfit.work.parcel import Files, read_files, write_files, write_object
 from cropfit.work.report import GrowReport
 

@@ -9,15 +9,13 @@ what a dead worker left in ``growing/``.
 from __future__ import annotations
 
 import contextlib
-import functools
 import math
 import os
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cropfit.disk.expect import Expected, expected_of
-from cropfit.disk.functions import read_constants, read_work
+from cropfit.disk.expect import Expected
 from cropfit.disk.heart import Heart
 from cropfit.disk.layout import RESULTS, STOP
 from cropfit.disk.ledger import Claim, Ledger
@@ -29,31 +27,12 @@ from cropfit.work import context
 from cropfit.work.batch import BatchRun, Leave, LostClaim, Policy
 from cropfit.work.interrupts import Interrupted, Interrupts
 from cropfit.work.limits import job_id
+from cropfit.work.loading import Call, declared_dims, known_longest, load_call
 from cropfit.work.logs import logged
 from cropfit.work.report import GrowReport
-from cropfit.work.results import footer_of
 
 LOOK_EVERY = 2.0  # seconds between two looks for a stop sign, a new function, a lost claim
-SAMPLE = 20  # grown batches to look into for how long a case takes
 SKIP = 8  # batches to skip at most after a lost race, so that workers do not run in step
-
-
-Call = Callable[..., Any]
-
-
-def load_call(manifest: Manifest) -> Call:
-    """The crop's function with its constants and resources bound."""
-    work = read_work(manifest.layout.function, manifest.data["provenance"])
-    given = {**work.constants, **work.resources}
-    return functools.partial(work.function, **given) if given else work.function
-
-
-def declared_dims(manifest: Manifest) -> Expected:
-    """What the outputs' inner dimensions must be, by declaration and by constants."""
-    outputs = manifest.outputs
-    if not set(outputs.inner).isdisjoint(manifest.data["constants"]):
-        outputs = outputs.with_constants(read_constants(manifest.layout.function))
-    return expected_of(outputs)
 
 
 class Worker:
@@ -114,7 +93,7 @@ class Worker:
         self._begun = time.monotonic()
         self._looked = self._begun
         self._claim: Claim | None = None
-        self._longest = self._known_longest() if deadline < math.inf else 0.0
+        self._longest = known_longest(self.manifest, self.ledger) if deadline < math.inf else 0.0
         self._function_file = self._look_at_function()
         self._spread = spread
         self._turn = turn
@@ -386,13 +365,6 @@ class Worker:
             raise Leave("turn", "its turn is over")
 
     # -- between cases -------------------------------------------------------------
-
-    def _known_longest(self) -> float:
-        """How long a case took at most, in a few of the batches that are grown."""
-        grown = self.ledger.numbers("grown")
-        some = grown[:: max(1, len(grown) // SAMPLE)]
-        folders = (self.manifest.layout.batch("grown", batch) for batch in some)
-        return max((float(f["longest"]) for f in map(footer_of, folders) if f), default=0.0)
 
     def _may_start(self, longest: float) -> None:
         """Raise what ends the work, if anything does."""

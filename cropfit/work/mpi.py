@@ -18,7 +18,7 @@ from cropfit.disk.manifest import Manifest
 from cropfit.errors import MissingDependencyError
 from cropfit.work import context
 from cropfit.work.failures import describe
-from cropfit.work.grow import Call, load_call
+from cropfit.work.loading import Call, load_call
 
 Spread = Callable[[Call, context.Case], Call]
 
