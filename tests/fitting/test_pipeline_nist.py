@@ -16,7 +16,7 @@ pytestmark = pytest.mark.timeout(400)
 PATIENCE = 300  # seconds; a run takes two, and a busy machine long
 NAME = "Misra1a"
 STAGES = ["optimum", "walkers", "nested"]
-STOPS = {"optimum": 10, "walkers": 150, "nested": 500}  # the call at which a stage is killed
+STOPS = {"optimum": 10, "walkers": 150, "nested": 150}  # the call at which a stage is killed
 CHAIN = f"""
 import os
 import count
