@@ -82,6 +82,9 @@ class Status:
             text += sign * (done * width // total - len(text))
         return text.ljust(width, ".")
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))  # what a notebook shows
+
     def __str__(self) -> str:
         states = {
             key: getattr(self, key) for key in ("sown", "growing", "grown", "failed", "ignored")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cropfit.work.failures import Failure
 
@@ -59,6 +59,9 @@ class GrowReport:
         if claims:
             who = ", ".join(f"{claim.batch} by {claim.owner}" for claim in claims[:3])
             self.notes.append(f"{len(claims)} batches are growing elsewhere: {who}.")
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(str(self))  # what a notebook shows
 
     def __str__(self) -> str:
         parts = [f"{len(self.grown)} batches grown"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from jupyter_client.manager import start_new_kernel
 
 import cropfit as cf
@@ -53,6 +54,14 @@ def test_a_crop_is_shown_with_states_axes_and_errors(here: Path) -> None:
         assert told in page.text
     assert page.text.count("ValueError: no <b>three</b> & none") >= 2
     assert "Traceback" in page.text
+
+
+def test_what_a_crop_tells_stands_in_a_cell_as_it_is_printed(here: Path) -> None:
+    crop = sown()
+    report = crop.grow(range(3, 9))
+    for told in (report, crop.status()):
+        shown, _ = DisplayFormatter().format(told)
+        assert shown == {"text/plain": str(told)}
 
 
 def test_a_crop_that_is_not_there_is_shown_as_text(here: Path) -> None:

@@ -229,6 +229,9 @@ class LikelihoodPool:
         """The same at once, whatever they are doing."""
         self._end(grace=False)
 
+    def join(self) -> None:
+        """Do nothing: `close` and `terminate` wait themselves. Some call this behind them."""
+
     # -- inside --------------------------------------------------------------------
 
     def _end(self, grace: bool) -> None:
