@@ -190,7 +190,7 @@ def test_max_fails_counts_over_all_workers(here: Path) -> None:
 
     def work(x: int) -> int:
         tally.add(x)
-        if len(tally.all()) > 4:
+        if tally.all().index(str(x)) >= 4:  # by its own place: another may be noted meanwhile
             time.sleep(600)
         raise ValueError(x)
 
