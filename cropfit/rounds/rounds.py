@@ -122,8 +122,7 @@ class Rounds:
                 rules = self.rules.now()
                 if not self._give_turns(rules) and not self._running and self._may_leave():
                     return
-                interrupts.check()
-                interrupts.armed = True
+                interrupts.arm()
                 self._wake.wait(rules.scan_interval)
                 interrupts.armed = False
 

@@ -243,7 +243,7 @@ class BatchRun:
         raised = None
         self._begun = perf_counter()
         due = self._begun + FLUSH_AFTER
-        self.interrupts.armed = True
+        self.interrupts.arm()
         try:
             for case.index, row in todo:
                 result = call(**row)
@@ -291,7 +291,7 @@ class BatchRun:
             self.case.attempt = 1
 
     def _call_one(self, row: dict[str, Any]) -> None:
-        self.interrupts.armed = True
+        self.interrupts.arm()
         result = self._call(**row)
         self.interrupts.armed = False
         if self.interrupts.sprung:

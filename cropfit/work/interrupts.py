@@ -76,6 +76,11 @@ class Interrupts:
         """Do as if a signal had come, at the next `check`; from any thread."""
         self._pending = number
 
+    def arm(self) -> None:
+        """Let signals interrupt the user's function from here on, one that has come included."""
+        self.armed = True
+        self.check()  # behind the line before: a signal is either seen here or raises by itself
+
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come, even if the function took it for its own."""
         if self._pending:

@@ -44,6 +44,30 @@ def test_a_signal_ends_the_function_and_keeps_what_is_finished(
     assert tally.sorted() == [0, 1, 2, 3, 3, 4, 5]
 
 
+@pytest.mark.parametrize("values", [range(3), {"a": object, "b": list}], ids=["plain", "objects"])
+def test_a_signal_just_before_a_case_keeps_it_from_beginning(
+    here: Any, monkeypatch: pytest.MonkeyPatch, values: Any
+) -> None:
+    """It comes behind the last look for one; the clock is read between that and the case."""
+    tally = Tally(here / "calls")
+
+    def then() -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return time.perf_counter()
+
+    crop = cf.Crop(lambda x: tally.add("begun"), "it", verbosity=0, var_names="z")
+    crop.sow_combos({"x": values}, num_batches=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("cropfit.work.batch.perf_counter", then)
+        with pytest.raises(SystemExit) as ended:
+            crop.grow()
+
+    assert ended.value.code == 143
+    assert (tally.all(), crop.status().sown) == ([], 1)
+    crop.grow()
+    assert len(tally.all()) == len(values)
+
+
 def test_ctrl_c_in_a_notebook_is_a_keyboard_interrupt_and_the_crop_can_be_grown_on(
     here: Any,
 ) -> None:
