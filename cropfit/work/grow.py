@@ -250,15 +250,8 @@ class Worker:
     # -- one batch -----------------------------------------------------------------
 
     def _grow(self, claim: Claim) -> None:
-        self._claim = claim
-        run = None
         try:
-            self._heart.watch(claim.path)
-            self._may_start(0.0)
-            run = self._prepare(claim)
-            with logged(claim.path) if self._log else contextlib.nullcontext():
-                whole = run.run()
-            arrived = self.ledger.finish(claim) if whole else self.ledger.fail(claim)
+            whole, arrived = self._grow_claimed(claim)
         except LostClaim:
             self._note_loss(claim)
         except BaseException as error:
@@ -268,6 +261,18 @@ class Worker:
             self._note_loss(claim)  # that is why its folder could not be written to
         else:
             self._conclude(claim, whole, arrived)
+
+    def _grow_claimed(self, claim: Claim) -> tuple[bool, bool]:
+        """Whether all its cases succeeded, and whether it is where such batches stand."""
+        self._claim = claim
+        run = None
+        try:
+            self._heart.watch(claim.path)
+            self._may_start(0.0)
+            run = self._prepare(claim)
+            with logged(claim.path) if self._log else contextlib.nullcontext():
+                whole = run.run()
+            return whole, self.ledger.finish(claim) if whole else self.ledger.fail(claim)
         finally:
             self._claim = None
             if run:

@@ -190,6 +190,8 @@ def test_max_fails_counts_over_all_workers(here: Path) -> None:
 
     def work(x: int) -> int:
         tally.add(x)
+        while len(tally.all()) < 2:  # so that each worker has some of the failures
+            time.sleep(0.01)
         if tally.all().index(str(x)) >= 4:  # by its own place: another may be noted meanwhile
             time.sleep(600)
         raise ValueError(x)
