@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from cropfit.errors import CropError, NotFoundError
+from cropfit.errors import CropError, DesignError, NotFoundError
 from cropfit.find import crops_in, find_crop
+from cropfit.work.limits import size_in_bytes
 
 if TYPE_CHECKING:
     from cropfit.crop import Crop
@@ -27,7 +28,6 @@ ALL_EXITS = {
     143: "ended by SIGTERM",
 }
 _BATCHES = re.compile(r"([0-9]+)(?:-([0-9]+))?")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 class Main(click.Group):
@@ -157,13 +157,10 @@ def write_batches(numbers: Iterable[int]) -> str:
 
 def read_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Bytes from ``500M`` or ``2G``; units are powers of 1024."""
-    if value is None:
-        return None
-    found = _SIZE.fullmatch(value.strip())
-    if not found or not float(found[1]):
-        raise click.BadParameter(f"{value!r} is no size: give bytes, or such as 500M or 2G.")
-    power = " KMGT".index(found[2].upper() or " ")
-    return int(float(found[1]) * 1024**power)
+    try:
+        return None if value is None else size_in_bytes(value)
+    except DesignError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 # -- saying ----------------------------------------------------------------------------

@@ -230,7 +230,7 @@ class Rounds:
     def _take(self, turn: _Turn) -> None:
         try:
             turn.supervisor.run()
-        except (CropError, OSError) as error:
+        except Exception as error:  # it is told, and the crop left alone
             turn.error = error
         finally:
             self._wake.set()

@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from cropfit.errors import DesignError
+from cropfit.work.batch import Policy
 from cropfit.work.employ import Terms
-from cropfit.work.limits import THREADS, Duration
+from cropfit.work.limits import THREADS, Duration, seconds, size_in_bytes
 from cropfit.work.slots import Affinities, Gpus, Slot, make_slots
 
 FILE = ".cropfit-auto-grow.toml"
@@ -32,7 +33,7 @@ class Rules:
     scan_interval : float
         Seconds between two looks for crops that have work.
     gpus, affinities, retries, max_fails, fresh, timeout, max_memory, log
-        As of `cropfit.Crop.grow`.
+        As of `cropfit.Crop.grow`; `max_memory` also as ``"2G"``.
     """
 
     num_workers: int | None = None
@@ -45,7 +46,7 @@ class Rules:
     max_fails: int | None = None
     fresh: bool = False
     timeout: Duration | None = None
-    max_memory: int | None = None
+    max_memory: int | str | None = None
     log: bool = False
 
     def __post_init__(self) -> None:
@@ -58,6 +59,7 @@ class Rules:
             if not isinstance(value, int | float) or not value > 0:
                 raise DesignError(f"{name} must be seconds above 0, not {value!r}.")
         self.slots()
+        self.terms()
 
     def slots(self) -> list[Slot]:
         """A place for each process."""
@@ -70,12 +72,13 @@ class Rules:
 
     def terms(self) -> Terms:
         """How each crop is grown."""
+        Policy(retries=self.retries, max_fails=self.max_fails)  # raises for what makes none
         return Terms(
             retries=self.retries,
             max_fails=self.max_fails,
             fresh=self.fresh or self.timeout is not None or self.max_memory is not None,
-            timeout=self.timeout,
-            max_memory=self.max_memory,
+            timeout=None if self.timeout is None else seconds(self.timeout),
+            max_memory=None if self.max_memory is None else size_in_bytes(self.max_memory),
             log=self.log,
         )
 

@@ -40,6 +40,7 @@ THREADS = (
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(?:(\d+):)?(\d+(?:\.\d+)?)")
 
 
@@ -77,6 +78,20 @@ def _read_clock(text: str) -> float:
     if first and not second:
         first, second = None, first
     return 86400 * int(days or 0) + 3600 * int(first or 0) + 60 * int(second or 0) + float(last)
+
+
+def size_in_bytes(size: int | str) -> int:
+    """Bytes, or what text such as ``"500M"`` or ``"2G"`` says; units are powers of 1024.
+
+    Raises
+    ------
+    DesignError
+        It is neither, or not positive.
+    """
+    found = _SIZE.fullmatch(str(size).strip())
+    if isinstance(size, bool) or not found or not float(found[1]):
+        raise DesignError(f"{size!r} is no size: give bytes, or such as 500M or 2G.")
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
 
 
 def find_deadline(

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -162,8 +163,6 @@ def test_after_ctrl_c_workers_finish_the_case_in_hand_and_no_other(here, options
     gate, tally = Gate(here / "gate"), Tally(here / "calls")
 
     def stop_at_two(x):
-        import time
-
         tally.add(x)
         if x == 2 and os.path.exists(f"{gate.folder}/closed"):
             os.unlink(f"{gate.folder}/closed")
@@ -185,6 +184,21 @@ def test_after_ctrl_c_workers_finish_the_case_in_hand_and_no_other(here, options
     assert not [name for name in os.listdir(crop.location) if name.startswith("stop")]
     crop.grow()
     assert tally.sorted() == list(range(12))
+
+
+def test_what_takes_too_much_memory_costs_its_case(here):
+    def hog(x):
+        held = bytearray(400 << 20) if x == 1 else b""
+        while held:
+            time.sleep(0.01)
+        return x
+
+    (here / FILE).write_text('max_memory = "200M"\n')
+    crop = sow("hungry", hog, cases=3)
+    report = cf.auto_grow(once=True, say=lambda text: None)
+
+    assert (stand(crop), report.exit_code) == ({"grown": 2, "failed": 1}, 1)
+    assert [each["type"] for each in crop.errors()] == ["OutOfMemory"]
 
 
 def test_a_second_ctrl_c_ends_workers_at_once(here):
@@ -244,6 +258,9 @@ class TestRules:
             ("turn = 'long'", "turn must be seconds above 0, not 'long'"),
             ("gpus = '0'\nnum_workers = 2", "gpus= names 1 places for 2 workers"),
             ("turn = ", r"cannot be read"),
+            ("timeout = 'soon'", "'soon' is no duration"),
+            ("max_memory = 'much'", "'much' is no size"),
+            ("retries = -1", "retries must be at least 0"),
         ],
     )
     def test_a_file_that_makes_no_rules_is_told_with_its_name(self, here, text, told):
