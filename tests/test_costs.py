@@ -21,6 +21,10 @@ from cropfit.work import batch
 MIB = 1 << 20
 
 
+def first_of(star: np.ndarray) -> float:
+    return float(star[0])
+
+
 def product_of_two(a: float, b: float) -> float:
     return a * b
 
@@ -113,6 +117,20 @@ def test_growing_holds_what_a_millisecond_computed_and_not_the_batch(tmp_path):
     crop = made(tmp_path, spectrum, {"a": range(64)}, num_batches=1)
 
     assert peak_of(crop.grow) < 6 * MIB
+
+
+def test_sowing_objects_copies_none_of_them(tmp_path):
+    """32 arrays of 1 MiB: they are digested and written where they lie."""
+    stars = {f"star{k}": spectrum(k) for k in range(32)}
+
+    assert peak_of(lambda: made(tmp_path, first_of, {"star": stars})) < MIB
+
+
+def test_growing_objects_holds_one_of_them(tmp_path):
+    """The object itself, and what it was read into."""
+    crop = made(tmp_path, first_of, {"star": {f"star{k}": spectrum(k) for k in range(32)}})
+
+    assert peak_of(crop.grow) < 3 * MIB
 
 
 def test_reaping_into_memory_holds_the_data_once(tmp_path):

@@ -8,38 +8,39 @@ nothing was changed. So such fingerprints are taken of less than the pickle.
 from __future__ import annotations
 
 import hashlib
-import io
 import types
 from collections import ChainMap
 from typing import Any
 
 import cloudpickle
 
-from cropfit.disk.pickles import dumps
+from cropfit.disk.pickles import Pieces, mentions, pieces
 
 
-def fingerprint(value: Any, data: bytes | None = None) -> str:
+def fingerprint(value: Any, data: list[memoryview] | None = None) -> str:
     """Short digest of `value`, the same wherever and whenever the same program made it.
 
     Parameters
     ----------
     value
-        Anything that `dumps` takes.
-    data : bytes, optional
-        What `dumps` made of it.
+        Anything that `pieces` takes.
+    data : list of memoryview, optional
+        What `pieces` made of it.
     """
     if data is None:
-        data = dumps(value)
-    if b"cloudpickle" in data:
-        stream = io.BytesIO()
-        _Same(stream, protocol=5).dump(value)
-        data = stream.getvalue()
-    return digest(data)
+        data = pieces(value)
+    if mentions(data, b"cloudpickle"):
+        data = Pieces()
+        _Same(data, protocol=5).dump(value)
+    return digest(*data)
 
 
-def digest(data: bytes) -> str:
-    """Short fingerprint of bytes, as hex."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+def digest(*data: bytes | memoryview) -> str:
+    """Short fingerprint of bytes, in one piece or several, as hex."""
+    found = hashlib.blake2b(digest_size=16)
+    for each in data:
+        found.update(each)
+    return found.hexdigest()
 
 
 def _without_place(code: types.CodeType) -> Any:

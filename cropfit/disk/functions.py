@@ -47,9 +47,13 @@ def pickle_work(work: Work) -> bytes:
         (CONSTANTS, "constant", work.constants),
         (RESOURCES, "resource", work.resources),
     ):
-        for name, value in values.items():
-            _pickle(value, f"the {what} {name!r}")
-        parts += frames.write_frame(kind, _pickle(dict(values), f"the {what}s"))
+        try:
+            pickled = _pickle(dict(values), f"the {what}s")
+        except FunctionError:
+            for name, value in values.items():  # which of them?
+                _pickle(value, f"the {what} {name!r}")
+            raise
+        parts += frames.write_frame(kind, pickled)
     return b"".join(parts)
 
 

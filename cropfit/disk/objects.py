@@ -7,24 +7,26 @@ once, and sowing ten thousand of them makes one file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk import frames
-from cropfit.disk.pickles import dumps
+from cropfit.disk.pickles import pieces
 from cropfit.disk.publish import check_own
 from cropfit.errors import DamagedError, DesignError
 
 OBJECT = 20
+KEPT = 4 << 20  # bytes of the longest object that is read into memory which is there already
 
 
-def pickle_object(value: Any, axis: str, label: Any) -> bytes:
-    """Pickle one object.
+def pickle_object(value: Any, axis: str, label: Any) -> list[memoryview]:
+    """Pickle one object, without copying what is big in it.
 
     Raises
     ------
@@ -32,7 +34,7 @@ def pickle_object(value: Any, axis: str, label: Any) -> bytes:
         It cannot be pickled; names axis and label.
     """
     try:
-        return dumps(value)
+        return pieces(value)
     except Exception as error:
         raise DesignError(
             f"{axis!r}: the object labelled {label!r} cannot be pickled "
@@ -57,7 +59,7 @@ class ObjectWriter:
     def add(
         self, axis: str, labels: Iterable[Any], values: Iterable[Any]
     ) -> tuple[NDArray[np.int64], list[str]]:
-        """Write all objects of an axis, holding one pickle in memory at a time.
+        """Write all objects of an axis, copying none that is big.
 
         Returns
         -------
@@ -74,7 +76,7 @@ class ObjectWriter:
         for label, value in zip(labels, values, strict=True):
             data = pickle_object(value, axis, label)
             digests.append(fingerprint(value, data))
-            for part in frames.write_frame(OBJECT, data):
+            for part in frames.write_frame(OBJECT, *data):
                 view = memoryview(part)
                 self._size += len(view)
                 while view:
@@ -87,6 +89,23 @@ class ObjectWriter:
         if self._handle >= 0:
             handle, self._handle = self._handle, -1
             os.close(handle)
+
+
+_rooms: list[bytearray] = []
+
+
+@contextlib.contextmanager
+def _room(size: int) -> Iterator[memoryview]:
+    """Memory to read into, if need be what was read into before: fresh costs more than reading."""
+    try:
+        room = _rooms.pop()
+    except IndexError:
+        room = bytearray()
+    if len(room) < size:
+        room = bytearray(size)
+    yield memoryview(room)[:size]
+    if len(room) <= KEPT:
+        _rooms.append(room)
 
 
 class ObjectReader:
@@ -121,27 +140,35 @@ class ObjectReader:
         ForeignFileError
             The file is somebody else's.
         """
-        found = self._frame(position)
-        if isinstance(found, str) or found[0] != OBJECT:
-            raise DamagedError(
-                f"{self._path}: object {position} of {self._axis!r} is torn or altered ({found}). "
-                "Sow the same again: that mends it, and results that are there are kept."
-            )
-        return pickle.loads(found[1])
+        with self._frame(position) as found:
+            if isinstance(found, str) or found[0] != OBJECT:
+                raise DamagedError(
+                    f"{self._path}: object {position} of {self._axis!r} is torn or altered "
+                    f"({found}). Sow the same again: that mends it, and results that are there "
+                    "are kept."
+                )
+            return pickle.loads(found[1])
 
     def is_whole(self, position: int) -> bool:
         """Whether the object at `position` can be read."""
         try:
-            return not isinstance(self._frame(position), str)
+            with self._frame(position) as found:
+                return not isinstance(found, str)
         except FileNotFoundError:
             return False
 
-    def _frame(self, position: int) -> tuple[int, memoryview, int] | str:
+    @contextlib.contextmanager
+    def _frame(self, position: int) -> Iterator[tuple[int, memoryview, int] | str]:
         if self._handle < 0:
             check_own(self._path)
             self._handle = os.open(self._path, os.O_RDONLY)
         start, end = int(self._ends[position]), int(self._ends[position + 1])
-        return frames.frame_at(memoryview(os.pread(self._handle, end - start, start)), 0)
+        with _room(end - start) as room:
+            done = count = os.preadv(self._handle, [room], start)
+            while count and done < len(room):  # one call gives 2 GiB at most
+                count = os.preadv(self._handle, [room[done:]], start + done)
+                done += count
+            yield frames.frame_at(room[:done], 0)
 
     def close(self) -> None:
         """Close the file."""

@@ -174,7 +174,7 @@ def hash_of(description: Any) -> str:
 def array_digest(array: NDArray[Any]) -> str:
     """Fingerprint of an array: dtype, shape and values."""
     head = f"{array.dtype.str}{array.shape}".encode()
-    return digest(head + np.ascontiguousarray(array).tobytes())
+    return digest(head, np.ascontiguousarray(array).tobytes())
 
 
 def _axis_shown(axis: Axis, digests: list[str] | None) -> dict[str, Any]:

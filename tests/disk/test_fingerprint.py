@@ -9,7 +9,7 @@ import pytest
 from steps import python
 
 from cropfit.disk.fingerprint import fingerprint
-from cropfit.disk.pickles import dumps
+from cropfit.disk.pickles import pieces
 
 PROGRAM = """
 import json, sys
@@ -60,5 +60,5 @@ def test_a_changed_method_changes_all_that_has_it() -> None:
     ("one", "other"), [(1, 2), ("a", "b"), (np.arange(3), np.arange(4)), ([1], (1,)), (len, max)]
 )
 def test_what_differs_has_another_fingerprint(one: object, other: object) -> None:
-    assert fingerprint(one) == fingerprint(one, dumps(one))
+    assert fingerprint(one) == fingerprint(one, pieces(one))
     assert fingerprint(one) != fingerprint(other)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,3 +146,38 @@ def test_a_file_that_anybody_may_write_is_not_unpickled(path):
 
     with pytest.raises(ForeignFileError):
         read(0)
+
+
+class Reads:
+    """An object that reads another one while it is loaded, as if it grew a crop."""
+
+    def __init__(self, path: Path, ends: Any) -> None:
+        self.path, self.ends = path, ends
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        self.inner = ObjectReader(str(self.path), "inner", self.ends)(0)
+
+
+def test_an_object_that_reads_another_while_it_is_loaded_is_whole(path, tmp_path):
+    writer = ObjectWriter(str(tmp_path / "inner"))
+    ends, _ = writer.add("inner", ["zeros"], [np.zeros(1000)])
+    writer.close()
+    (read,) = write(path, ("outer", {"k": [Reads(tmp_path / "inner", ends), np.ones(1000)]}))
+
+    for _ in range(2):  # the second time, memory of the first is there
+        outer, after = read(0)
+        assert not outer.inner.any()
+        assert after.all()
+
+
+def test_threads_read_their_objects_beside_each_other(path):
+    arrays = {f"a{k}": np.full(50_000, float(k)) for k in range(8)}
+    (read,) = write(path, ("field", arrays))
+
+    def mean(k: int) -> float:
+        with contextlib.closing(ObjectReader(str(path), "field", read._ends)) as own:
+            return float(own(k % 8).mean())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(mean, range(200))) == [float(k % 8) for k in range(200)]
