@@ -243,7 +243,7 @@ def _leads_to(view: memoryview, start: int, goal: int, dead: set[int]) -> bool:
 
 def json_bytes(record: Mapping[str, Any]) -> bytes:
     """Write a record as ASCII JSON; what JSON does not know is written as its repr."""
-    return json.dumps(record, separators=(",", ":"), default=_plain).encode("ascii")
+    return _encode(record).encode("ascii")
 
 
 def parse_json(payload: bytes | memoryview) -> dict[str, Any]:
@@ -267,3 +267,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (np.generic, np.ndarray)) and value.dtype.kind in "biufU":
         return value.tolist()
     return repr(value)
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_plain).encode

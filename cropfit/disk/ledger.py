@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cropfit.disk.layout import DEATH, RESULTS, SHARD, STATES, Layout
@@ -103,6 +104,11 @@ class Ledger:
                 if _NUMBER.fullmatch(number) and parsed:
                     found.append(Claim(int(number), f"{folder}/{entry.name}", parsed))
         return sorted(found, key=lambda claim: (claim.batch, claim.path))
+
+    def claims_from(self, batch: int) -> Iterator[str]:
+        """Where this owner's claims of `batch` and those that follow stand, or would."""
+        owner = str(self.owner)
+        return (self.layout.claim(number, owner) for number in itertools.count(batch))
 
     def held(self) -> list[Held]:
         """Every claim with its age and whether its owner is dead.

@@ -17,7 +17,7 @@ import stat
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -130,7 +130,7 @@ class Errand:
 class _Still(Heart):
     """Beats for nobody: starting a process a batch would cost more than the rest."""
 
-    def watch(self, *paths: str) -> None:
+    def follow(self, paths: Iterator[str]) -> None:
         """Do nothing."""
 
 

@@ -89,6 +89,7 @@ class Worker:
         self._announce = announce
         self._progress = progress or (lambda batch, state: None)
         self._heart = Heart(self.ledger.lease / 5)
+        self._job = job_id()
         self._interrupts = Interrupts()
         self._begun = time.monotonic()
         self._looked = self._begun
@@ -267,7 +268,7 @@ class Worker:
         self._claim = claim
         run = None
         try:
-            self._heart.watch(claim.path)
+            self._heart.follow(self.ledger.claims_from(claim.batch))
             self._may_start(0.0)
             run = self._prepare(claim)
             with logged(claim.path) if self._log else contextlib.nullcontext():
@@ -309,7 +310,7 @@ class Worker:
             "owner": str(claim.owner),
             "host": claim.owner.host,
             "pid": claim.owner.pid,
-            "job": job_id(),
+            "job": self._job,
         }
 
     def _is_there(self) -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from contracts.ledger import eventually
@@ -117,6 +118,73 @@ def test_a_function_that_holds_the_interpreter_for_long_starves_no_heart(tmp_pat
     heart.close()
 
     assert touched > 1.0
+
+
+def messages(monkeypatch, heart):
+    """What is told to a heart from here on."""
+    told = []
+    write = os.write
+
+    def noted(handle, data):
+        told.append(data)
+        return write(handle, data)
+
+    monkeypatch.setattr("cropfit.disk.heart.os.write", noted)
+    return told
+
+
+def test_a_heart_is_told_once_of_folders_that_follow_each_other_at_once(tmp_path, monkeypatch):
+    """Each telling wakes it up, which may take longer than a batch."""
+    names = [str(tmp_path / f"{number:03d}") for number in range(200)]
+    monkeypatch.setattr("cropfit.disk.heart.SOON", 3600.0)
+    heart = Heart(0.01)
+    told = messages(monkeypatch, heart)
+
+    for at, name in enumerate(names):
+        heart.follow(iter(names[at:]))
+        if at:
+            os.rename(names[at - 1], name)
+        else:
+            os.mkdir(name)
+    assert is_touched(Path(names[-1]))
+    heart.close()
+
+    assert len(told) == 8  # of the first alone, and of 33 at once from then on
+
+
+def test_a_heart_is_told_of_the_one_folder_in_hand_where_it_stays_there_for_long(
+    tmp_path, monkeypatch
+):
+    """Looking for others that are not there would cost a network file system more."""
+    monkeypatch.setattr("cropfit.disk.heart.SOON", 0.0)
+    heart = Heart(60.0)
+    told = messages(monkeypatch, heart)
+
+    for name in "abc":
+        heart.follow(iter([str(tmp_path / name), str(tmp_path / "next")]))
+        heart.follow(iter([str(tmp_path / name)]))
+    heart.close()
+
+    assert told == [os.fsencode(tmp_path / name) + b"\0\0" for name in "abc"]
+
+
+def test_a_heart_that_was_killed_is_replaced_though_the_next_folder_was_told(tmp_path, monkeypatch):
+    names = [str(tmp_path / f"{number}") for number in range(3)]
+    monkeypatch.setattr("cropfit.disk.heart.SOON", 3600.0)
+    before = children()
+    heart = Heart(0.01)
+    for at in range(2):
+        heart.follow(iter(names[at:]))
+    (pid,) = children() - before
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    os.mkdir(names[2])
+
+    heart.follow(iter(names[2:]))
+    assert is_touched(Path(names[2]))
+    heart.close()
+
+    assert children() <= before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
