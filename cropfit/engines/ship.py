@@ -32,7 +32,7 @@ from cropfit.work.parcel import bring_home, kit_names, read_files, read_objects
 from cropfit.work.report import GrowReport
 
 AHEAD = 2  # batches in flight for each worker, so that none waits for the next
-POLL = 0.01
+POLL = 0.0002, 0.01  # seconds between two looks at what is in flight: the first, and the longest
 LOOK_EVERY = 1.0  # seconds between two looks for workers of a pool that does not tell of deaths
 MOST_IDLE = 10  # looks in a row at nobody working, until what is in flight counts as lost
 MOST_LOSSES = 5  # in a row without anything coming home
@@ -159,7 +159,7 @@ class Courier(Worker):
         first = self._pool.submit(self._errand(0), kit)  # alone, so that it comes once a host
         while not first.done():
             self._interrupts.check()
-            time.sleep(POLL)
+            time.sleep(POLL[1])
         with contextlib.suppress(Exception):
             first.result()  # whoever needs the kit will say so
 
@@ -209,9 +209,10 @@ class Courier(Worker):
 
     def _collect(self) -> None:
         """Wait until something comes home, and take it in."""
-        idle, look = 0, time.monotonic() + LOOK_EVERY
+        idle, look, pause = 0, time.monotonic() + LOOK_EVERY, POLL[0]
         while not (ended := [entry for entry in self._running if entry[0].done()]):
-            time.sleep(POLL)
+            time.sleep(pause)
+            pause = min(2 * pause, POLL[1])
             self._may_start(0.0)
             if self._pool.silent and time.monotonic() > look:
                 look = time.monotonic() + LOOK_EVERY
@@ -335,7 +336,7 @@ class Courier(Worker):
             self._let_go(claim)
         for future, claim in self._running:
             while not future.done() and time.monotonic() < end:
-                time.sleep(POLL)
+                time.sleep(POLL[1])
             self._take_what_came(future, claim)
         self._running.clear()
         self._lost.clear()

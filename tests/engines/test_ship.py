@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -422,3 +423,35 @@ def test_a_folder_that_others_may_write_to_is_not_used(tmp_path, local_disk):
     with pytest.raises(cf.CropError, match="nobody else may write"):
         crop.grow(executor="threads", ship=True)
     assert folders(crop) == {"sown": 4, "growing": 0, "grown": 0, "failed": 0}
+
+
+class Late:
+    """A pool that has done a task when it was asked for it so many times."""
+
+    _max_workers = 1
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    def submit(self, task, *args):
+        future = concurrent.futures.Future()
+        future.set_result(task(*args))
+        left = iter(range(self.looks))
+        future.done = lambda: next(left, None) is None
+        return future
+
+
+def test_what_is_in_flight_is_looked_for_often_at_first_and_seldom_later(tmp_path, monkeypatch):
+    """Batches of milliseconds wait for no clock; nobody is kept busy by waiting for hours."""
+    crop = sow(tmp_path, lambda x: x, {"x": range(1)}, batchsize=1)
+    slept = []
+    clocks = {"time": time.time, "monotonic": time.monotonic, "sleep": slept.append}
+    monkeypatch.setattr("cropfit.engines.ship.time", types.SimpleNamespace(**clocks))
+
+    crop.grow(executor=Late(20), ship=True)
+
+    assert folders(crop)["grown"] == 1
+    waits = slept[-20:]
+    assert waits == sorted(waits)
+    assert waits[0] < 0.001
+    assert 0.005 < waits[-1] == waits[-2] < 0.1
