@@ -131,7 +131,15 @@ class Grid:
         flat: NDArray[np.intp],
         lookup: Mapping[str, Callable[[int], Any]] | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Give the keyword arguments of each case, one at a time.
+        """Give the keyword arguments of each case, one at a time; see `values`."""
+        return _dicts(self.names, self.values(flat, lookup))
+
+    def values(
+        self,
+        flat: NDArray[np.intp],
+        lookup: Mapping[str, Callable[[int], Any]] | None = None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Give the arguments of each case in the order of `names`, one case at a time.
 
         Parameters
         ----------
@@ -148,15 +156,15 @@ class Grid:
 
         Notes
         -----
-        Called in the worker's hot loop: about 0.1 µs a case for two plain axes.
+        Called in the worker's hot loop: about 0.02 µs a case for two plain axes.
         """
         lookup = lookup or {}
         readers = [self.axes[name].reader(lookup.get(name)) for name in self.names]
 
-        def part(start: int) -> Iterator[dict[str, Any]]:
+        def part(start: int) -> Iterator[tuple[Any, ...]]:
             at = self.positions(flat[start : start + _ROWS_AT_ONCE])
             columns = [read(at[name]) for name, read in zip(self.names, readers, strict=True)]
-            return _dicts(self.names, columns)
+            return zip(*columns, strict=True)
 
         return chain.from_iterable(map(part, range(0, len(flat), _ROWS_AT_ONCE)))
 
@@ -326,18 +334,15 @@ class _RowSet:
         return known
 
 
-def _dicts(names: Sequence[str], columns: Sequence[Iterable[Any]]) -> Iterator[dict[str, Any]]:
+def _dicts(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
     if len(names) == 1:
         (a,) = names
-        return ({a: x} for x in columns[0])
+        return ({a: x} for (x,) in rows)
     if len(names) == 2:
         a, b = names
-        return ({a: x, b: y} for x, y in zip(*columns, strict=True))
-    if len(names) == 3:
-        a, b, c = names
-        return ({a: x, b: y, c: z} for x, y, z in zip(*columns, strict=True))
+        return ({a: x, b: y} for x, y in rows)
     # all in C, and still one case at a time
-    return map(dict, map(zip, repeat(names), zip(*columns, strict=True)))
+    return map(dict, map(zip, repeat(names), rows))
 
 
 def _check_dims(blocks: Sequence[Block]) -> None:

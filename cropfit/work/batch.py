@@ -21,6 +21,7 @@ from cropfit.disk.ledger import Claim
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import DesignError
 from cropfit.work.book import Book
+from cropfit.work.calling import Row, by_name
 from cropfit.work.context import Case, Unfinished
 from cropfit.work.failures import Failure, describe, died
 from cropfit.work.interrupts import Interrupts
@@ -136,7 +137,7 @@ class BatchRun:
         self.computed = 0
         self.failures: list[Failure] = []
         self.sown, self.flat = manifest.cases_of(claim.batch)
-        self._call = call
+        self._call = by_name(call, self.sown.grid.names)
         self._header = header
         self._readers = manifest.readers(manifest.sowing_of(claim.batch))
         self.book = Book(
@@ -230,23 +231,23 @@ class BatchRun:
         self.may_start(0.0)
         flat = self.flat if len(left) == len(self.flat) else self.flat[left]
         numbers = (flat + self.sown.first_case).tolist()
-        todo = zip(numbers, self.sown.grid.rows(flat), strict=True)
+        todo = zip(numbers, self.sown.grid.values(flat), strict=True)
         self._stretch(todo)
         while self._at < len(left):
             self.may_start(self._longest)
             self._stretch(todo)
 
-    def _stretch(self, todo: Iterator[tuple[int, dict[str, Any]]]) -> None:
+    def _stretch(self, todo: Iterator[tuple[int, Row]]) -> None:
         """Compute until it is time to write, a case raises, or none is left."""
         case, call, results, ends = self.case, self._call, self._results, self._ends
-        row: dict[str, Any] = {}
+        row: Row | None = None
         raised = None
         self._begun = perf_counter()
         due = self._begun + FLUSH_AFTER
         self.interrupts.arm()
         try:
             for case.index, row in todo:
-                result = call(**row)
+                result = call(row)
                 now = perf_counter()
                 if type(result) not in CONSTANT:
                     frozen = snapshot(result)
@@ -265,7 +266,7 @@ class BatchRun:
             self._drop()
         if raised is None:
             self.flush()
-        elif not row:
+        elif row is None:
             raise raised  # there is no case that it could be put down to
         else:
             self._failed(raised, row, perf_counter() - (ends[-1] if ends else self._begun))
@@ -280,9 +281,9 @@ class BatchRun:
             if self.announce:
                 self.announce(offset)
             self._begun = perf_counter()
-            row: dict[str, Any] = {}
+            row: Row | None = None
             try:
-                (row,) = self.sown.grid.rows(flat, self._readers)
+                (row,) = self.sown.grid.values(flat, self._readers)
                 self._call_one(row)
             except BaseException as error:
                 self._failed(error, row, perf_counter() - self._begun)
@@ -290,9 +291,9 @@ class BatchRun:
                 self.flush()  # out here: a full disk is not the case's own failure
             self.case.attempt = 1
 
-    def _call_one(self, row: dict[str, Any]) -> None:
+    def _call_one(self, row: Row) -> None:
         self.interrupts.arm()
-        result = self._call(**row)
+        result = self._call(row)
         self.interrupts.armed = False
         if self.interrupts.sprung:
             self._drop()
@@ -329,14 +330,14 @@ class BatchRun:
 
     # -- failures ------------------------------------------------------------------
 
-    def _failed(self, error: BaseException, row: dict[str, Any], took: float) -> None:
+    def _failed(self, error: BaseException, row: Row | None, took: float) -> None:
         """Record a case that raised, or try it again; pass on what is not the case's own."""
         self.interrupts.armed = False
         if isinstance(error, (KeyboardInterrupt, Unfinished)):
             raise error
         if self.interrupts.sprung:
             self._drop()
-        if isinstance(error, OSError) and not row:
+        if row is None and isinstance(error, OSError):
             raise error  # the disk, not the function
         self.flush()
         offset = self._left[self._at]
@@ -344,9 +345,9 @@ class BatchRun:
         self._took += took
         self._longest = max(self._longest, took)
         for tried in itertools.count():
-            again = tried < self.policy.retries
-            self._settle(error, offset, took, final=not again)
-            if not again:
+            final = tried >= self.policy.retries
+            self._settle(error, offset, took, final=final or row is None)
+            if final or row is None:
                 self._at += 1
                 return
             self.may_start(self._longest)

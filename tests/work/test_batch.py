@@ -82,6 +82,24 @@ def test_a_long_batch_can_be_looked_into_while_it_grows(here: Path) -> None:
     assert seen == 3
 
 
+def test_an_object_that_is_torn_fails_its_case_alone_and_is_not_tried_again(here: Path) -> None:
+    """There is nothing to call the function with."""
+    crop = cf.Crop(lambda star: float(star.sum()), "it", verbosity=0, var_names="z")
+    crop.sow_combos({"star": {f"s{k}": np.full(1000, float(k)) for k in range(3)}}, num_batches=1)
+    objects = Path(crop.location) / "objects-1.bin"
+    content = bytearray(objects.read_bytes())
+    content[len(content) // 2] ^= 1
+    objects.write_bytes(content)
+
+    crop.grow(retries=2)
+
+    (failure,) = crop.errors()
+    assert failure["type"].endswith("DamagedError")
+    assert (failure["offset"], failure["attempt"], failure["final"]) == (1, 1, True)
+    ds = crop.reap(to=False, allow_incomplete=True)
+    assert ds.z.sel(star=["s0", "s2"]).values.tolist() == [0.0, 2000.0]
+
+
 def test_a_function_that_changes_its_object_does_not_change_the_next_case(here: Path) -> None:
     def work(data: Any, n: int) -> float:
         data["v"] += 1
