@@ -341,6 +341,9 @@ def _dicts(names: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[di
     if len(names) == 2:
         a, b = names
         return ({a: x, b: y} for x, y in rows)
+    if len(names) == 3:
+        a, b, c = names
+        return ({a: x, b: y, c: z} for x, y, z in rows)
     # all in C, and still one case at a time
     return map(dict, map(zip, repeat(names), rows))
 

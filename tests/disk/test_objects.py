@@ -181,3 +181,20 @@ def test_threads_read_their_objects_beside_each_other(path):
 
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(mean, range(200))) == [float(k % 8) for k in range(200)]
+
+
+def test_an_object_that_takes_several_reads_is_whole(path, monkeypatch):
+    """One call of the system gives 2 GiB at most."""
+    (read,) = write(path, ("field", {"a": np.arange(1000.0), "b": np.ones(1000)}))
+    preadv = os.preadv
+    counts = []
+
+    def little(handle: int, buffers: list[memoryview], start: int) -> int:
+        counts.append(preadv(handle, [buffers[0][:1000]], start))
+        return counts[-1]
+
+    monkeypatch.setattr("cropfit.disk.objects.os.preadv", little)
+
+    assert read(1).all()
+    assert read(0).tolist() == list(range(1000))
+    assert len(counts) >= 16
