@@ -125,22 +125,29 @@ def mark_of(name: str) -> str | None:
     return None
 
 
-def check_own(path: str) -> None:
+def check_own(path: str, found: os.stat_result | None = None) -> None:
     """Refuse a file that would run code of somebody else when it is unpickled.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    found : os.stat_result, optional
+        What was asked of it already.
 
     Raises
     ------
     ForeignFileError
         It belongs to neither the user nor root, or anybody may write to it.
     """
-    if os.environ.get("CROPFIT_TRUST") == "1":
-        return
-    found = os.stat(path)
+    found = found or os.stat(path)
     if found.st_uid not in (os.getuid(), 0):
         reason = f"it belongs to user {found.st_uid}, you are {os.getuid()}"
     elif found.st_mode & 0o002:
         reason = "anybody may write to it (mend it with 'chmod o-w')"
     else:
+        return
+    if os.environ.get("CROPFIT_TRUST") == "1":
         return
     raise ForeignFileError(
         f"{path} is not read: {reason}. Reading a pickle runs the code in it. "
