@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cropfit.disk.encoding import Stored, encode_attrs, plan
 from cropfit.disk.hdf5 import load_netcdf4
+from cropfit.disk.publish import sync_file
 from cropfit.errors import DamagedError
 
 __all__ = [
@@ -226,7 +227,7 @@ def chunk_shape(stored: Stored, grows: Collection[str], most: int = CHUNK) -> tu
 
 
 @contextlib.contextmanager
-def syncing(draft: str) -> Iterator[None]:
+def syncing(draft: str, sync: Callable[[str], None] = sync_file) -> Iterator[None]:
     """Bring a closed draft to the disk while it is read back.
 
     Raises
@@ -235,17 +236,9 @@ def syncing(draft: str) -> Iterator[None]:
         The disk did not take it.
     """
     with ThreadPoolExecutor(1) as pool:
-        synced = pool.submit(_sync, draft)
+        synced = pool.submit(sync, draft)
         yield
         synced.result()
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def boxes(shape: tuple[int, ...], start: int, stop: int, most: int) -> Iterator[tuple[Box, int]]:
