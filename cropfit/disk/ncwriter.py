@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk.encoding import Stored, encode_attrs, plan
-from cropfit.disk.hdf5 import load_netcdf4
+from cropfit.disk.hdf5 import load_netcdf4, open_netcdf, small_caches
 from cropfit.disk.publish import sync_file
 from cropfit.errors import DamagedError
 
@@ -126,8 +126,8 @@ class Writer:
         self._need = skeleton.nbytes
         self._stored = skeleton.variables
         check_space(draft, self._need)
-        with self._told():
-            self._file = load_netcdf4().Dataset(draft, "w", clobber=False)
+        with self._told(), small_caches() as netcdf4:
+            self._file = netcdf4.Dataset(draft, "w", clobber=False)
             self._file.set_fill_off()
             for dim, size in skeleton.sizes.items():
                 self._file.createDimension(dim, None if dim in grows else size)
@@ -188,7 +188,7 @@ class Writer:
         OSError
             The disk did not take it.
         """
-        with syncing(self._draft), load_netcdf4().Dataset(self._draft, "r") as file:
+        with syncing(self._draft), open_netcdf(self._draft) as file:
             check_skeleton(self._draft, file, skeleton)
             yield lambda name, box: read_box(file.variables[name], box)
 

@@ -178,7 +178,7 @@ def _pieces(skeleton: Skeleton, grows: Collection[str]) -> dict[str, dict[str, A
     for name, stored in skeleton.variables.items():
         pieces[name] = {"chunk_key_encoding": KEYS}
         if not set(grows).isdisjoint(stored.dims):
-            pieces[name]["chunks"] = chunk_shape(stored, grows)
+            pieces[name]["chunks"] = chunk_shape(stored, grows, PIECE)
     return pieces
 
 
