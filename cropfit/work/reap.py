@@ -127,8 +127,9 @@ class Reaper:
         listed = self._survey(partly=self.wanted.allow_incomplete)
         if self.wanted.deletes and self.wanted.allow_incomplete and alive(self.ledger):
             raise CropError(
-                f"{self.manifest.layout.root}: workers are still growing it; stop them before the crop "
-                f"is deleted ('cropfit stop {self.manifest.name}'), or reap with clean_up=False."
+                f"{self.manifest.layout.root}: workers are still growing it; stop them before the "
+                f"crop is deleted ('cropfit stop {self.manifest.name}'), or reap with "
+                "clean_up=False."
             )
         result = self._merge()
         if self.wanted.deletes:
