@@ -112,6 +112,34 @@ def test_reaping_a_case_calls_nothing(tmp_path):
     assert price(work, 20, 420) / 100 < 0.1
 
 
+def grown_one_by_one(folder: Path, batches: int) -> cf.Crop:
+    crop = made(folder, product_of_two, {"a": range(batches), "b": [2.0]}, batchsize=1)
+    crop.grow()
+    return crop
+
+
+@pytest.mark.usefixtures("written_at_once")
+def test_reaping_a_batch_of_one_case_calls_little_beside_reading_it(tmp_path):
+    """Each is listed, read, checked frame by frame, decoded, and put in its place."""
+
+    def work(batches: int) -> Callable[[], Any]:
+        crop = grown_one_by_one(tmp_path, batches)
+        return lambda: crop.reap(to=False)
+
+    assert price(work, 1200, 1300) <= 200
+
+
+def test_reaping_many_small_batches_holds_little_of_each(tmp_path):
+    """Its number, and its place in the Dataset; what the survey keeps is 4 MiB however many."""
+    peaks = []
+    for batches in (2000, 5000):
+        crop = grown_one_by_one(tmp_path, batches)
+        crop.reap(to=False)
+        peaks.append(peak_of(lambda crop=crop: crop.reap(to=False)))
+
+    assert (peaks[1] - peaks[0]) / 3000 < 300, peaks
+
+
 def test_growing_holds_what_a_millisecond_computed_and_not_the_batch(tmp_path):
     """64 arrays of 1 MiB in one batch."""
     crop = made(tmp_path, spectrum, {"a": range(64)}, num_batches=1)

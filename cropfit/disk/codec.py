@@ -50,12 +50,15 @@ class Chunk:
         The outputs; "" is what was returned as it is. Empty if only cases were asked for.
     schema : Schema
         What the cases have in common.
+    in_order : bool
+        Whether each offset is the one before and 1, which need not be looked for then.
     """
 
     offsets: NDArray[np.uint32]
     seconds: NDArray[np.float64]
     columns: dict[str, Column]
     schema: Schema
+    in_order: bool = False
 
     def __len__(self) -> int:
         """Count the cases."""
@@ -211,7 +214,7 @@ def _decode(payload: memoryview, data: bool, foreign: str | None) -> Chunk:
     else:
         offsets = _run(first, size)
     if not data:
-        return Chunk(offsets, seconds, {}, Schema("value"))
+        return Chunk(offsets, seconds, {}, Schema("value"), first != _SCATTERED)
     specs, shared, meta_of = _parse_label(bytes(payload[meta:]))
     body = payload[_HEAD.size : end]
     start, columns, constants = 0, {}, []
@@ -222,7 +225,8 @@ def _decode(payload: memoryview, data: bool, foreign: str | None) -> Chunk:
         constants.append(column)
     if start != len(body):
         raise DamagedError(f"columns end at byte {start} of {len(body)}")
-    return Chunk(offsets, seconds, columns, read_schema(meta_of, constants))
+    schema = read_schema(meta_of, constants)
+    return Chunk(offsets, seconds, columns, schema, first != _SCATTERED)
 
 
 @lru_cache(maxsize=64)

@@ -58,6 +58,7 @@ _TRAILER = struct.Struct("<Q4s")
 _NOTHING = bytes(3)
 _ZEROS = tuple(bytes(-n % ALIGN) for n in range(ALIGN))
 _BEGIN = re.compile(re.escape(_MAGIC))
+_DECODE = json.JSONDecoder().decode  # `json.loads` guesses the encoding first
 
 HEAD_SIZE = _HEAD.size
 TRAILER_SIZE = _TRAILER.size
@@ -255,7 +256,7 @@ def parse_json(payload: bytes | memoryview) -> dict[str, Any]:
         The payload is not a JSON object.
     """
     try:
-        record = json.loads(bytes(payload))
+        record = _DECODE(str(payload, "ascii"))
     except (ValueError, RecursionError) as error:
         raise DamagedError(f"not readable as JSON: {error}") from error
     if not isinstance(record, dict):

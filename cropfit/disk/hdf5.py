@@ -7,9 +7,14 @@ client waited a minute for it, and without a lock server it is an error.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Iterator
 from typing import Any
+
+CACHE = 1 << 20
+"""Bytes of a variable's pieces that HDF5 holds; each is written, or read, but once."""
 
 LOCKING = "HDF5_USE_FILE_LOCKING"
 
@@ -27,3 +32,21 @@ def load_netcdf4() -> Any:
             if not chosen:
                 del os.environ[LOCKING]
     return netCDF4
+
+
+@contextlib.contextmanager
+def small_caches() -> Iterator[Any]:
+    """The module netCDF4; what is declared or opened meanwhile holds `CACHE`, not 64 MiB each."""
+    netcdf4 = load_netcdf4()
+    former = netcdf4.get_chunk_cache()
+    netcdf4.set_chunk_cache(CACHE, *former[1:])
+    try:
+        yield netcdf4
+    finally:
+        netcdf4.set_chunk_cache(*former)
+
+
+def open_netcdf(path: str) -> Any:
+    """Open a file to be read from one end to the other."""
+    with small_caches() as netcdf4:
+        return netcdf4.Dataset(path, "r")

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk.encoding import Stored, encode_attrs, plan
-from cropfit.disk.hdf5 import load_netcdf4
+from cropfit.disk.hdf5 import load_netcdf4, open_netcdf, small_caches
+from cropfit.disk.publish import sync_file
 from cropfit.errors import DamagedError
 
 __all__ = [
@@ -125,8 +126,8 @@ class Writer:
         self._need = skeleton.nbytes
         self._stored = skeleton.variables
         check_space(draft, self._need)
-        with self._told():
-            self._file = load_netcdf4().Dataset(draft, "w", clobber=False)
+        with self._told(), small_caches() as netcdf4:
+            self._file = netcdf4.Dataset(draft, "w", clobber=False)
             self._file.set_fill_off()
             for dim, size in skeleton.sizes.items():
                 self._file.createDimension(dim, None if dim in grows else size)
@@ -187,7 +188,7 @@ class Writer:
         OSError
             The disk did not take it.
         """
-        with syncing(self._draft), load_netcdf4().Dataset(self._draft, "r") as file:
+        with syncing(self._draft), open_netcdf(self._draft) as file:
             check_skeleton(self._draft, file, skeleton)
             yield lambda name, box: read_box(file.variables[name], box)
 
@@ -226,7 +227,7 @@ def chunk_shape(stored: Stored, grows: Collection[str], most: int = CHUNK) -> tu
 
 
 @contextlib.contextmanager
-def syncing(draft: str) -> Iterator[None]:
+def syncing(draft: str, sync: Callable[[str], None] = sync_file) -> Iterator[None]:
     """Bring a closed draft to the disk while it is read back.
 
     Raises
@@ -235,17 +236,9 @@ def syncing(draft: str) -> Iterator[None]:
         The disk did not take it.
     """
     with ThreadPoolExecutor(1) as pool:
-        synced = pool.submit(_sync, draft)
+        synced = pool.submit(sync, draft)
         yield
         synced.result()
-
-
-def _sync(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def boxes(shape: tuple[int, ...], start: int, stop: int, most: int) -> Iterator[tuple[Box, int]]:

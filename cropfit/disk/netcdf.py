@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from cropfit.disk.encoding import DTYPE, Stored, decode, decode_attrs
 from cropfit.disk.exchange import exchange
-from cropfit.disk.hdf5 import load_netcdf4
+from cropfit.disk.hdf5 import open_netcdf
 from cropfit.disk.ncwriter import (
     COORDINATES,
     FORMAT,
@@ -159,7 +159,7 @@ def load_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
         from cropfit.disk.zarrstore import load_zarr
 
         return load_zarr(os.fspath(path))
-    with load_netcdf4().Dataset(os.fspath(path), "r") as file:
+    with open_netcdf(os.fspath(path)) as file:
         if FORMAT in file.ncattrs():
             raw = {}
             for name, variable in file.variables.items():
@@ -255,7 +255,7 @@ def part_of(ds: xr.Dataset, name: str, box: Box) -> NDArray[Any]:
 
 def _verify(ds: xr.Dataset, draft: str, skeleton: Skeleton) -> None:
     """Read the draft back and compare it with memory, bit by bit."""
-    with load_netcdf4().Dataset(draft, "r") as file:
+    with open_netcdf(draft) as file:
         check_skeleton(draft, file, skeleton)
         for name, box in slabs(skeleton):
             found = read_box(file.variables[name], box)

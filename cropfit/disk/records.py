@@ -187,12 +187,13 @@ def read_records(path: str, *, data: bool = True) -> Records:
     """
     handle = os.open(path, os.O_RDONLY)
     try:
-        content = _read_all(handle)
+        found = os.fstat(handle)
+        content = _read_all(handle, found.st_size)
     finally:
         os.close(handle)
     damage: list[str] = []
     records = Records()
-    foreign = _foreign(path)
+    foreign = _foreign(path, found)
     for kind, payload in frames.iter_frames(content, damage):
         try:
             _take_in(records, kind, payload, data, foreign)
@@ -236,17 +237,16 @@ def _check_footer(
     return []
 
 
-def _foreign(path: str) -> str | None:
+def _foreign(path: str, found: os.stat_result) -> str | None:
     try:
-        check_own(path)
+        check_own(path, found)
     except ForeignFileError as error:
         return str(error)
     return None
 
 
-def _read_all(handle: int) -> bytes | bytearray:
+def _read_all(handle: int, size: int) -> bytes | bytearray:
     """The whole file in one piece, whatever number of bytes one call gives."""
-    size = os.fstat(handle).st_size
     content = os.read(handle, size) if size else b""
     if not 0 < len(content) < size:
         return content

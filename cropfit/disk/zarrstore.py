@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.disk.encoding import Stored
-from cropfit.disk.ncwriter import Box, Skeleton, check_space, chunk_shape
+from cropfit.disk.ncwriter import Box, Skeleton, check_space, chunk_shape, syncing
 from cropfit.disk.netcdf import expect_values, part_of, replacing, skeleton_of, slabs
-from cropfit.disk.publish import sync_folder
+from cropfit.disk.publish import sync_files, sync_folder
 from cropfit.errors import DamagedError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PIECE", "StoreWriter", "load_zarr", "save_zarr"]
 
-PIECE = 512 << 10
+PIECE = 1 << 20
 """Bytes of a file, at most, of a store that is filled piece by piece."""
+
+KEYS: dict[str, Any] = {"name": "default", "separator": "."}
+"""How files are named: all of a variable in one folder, not in one for each of its rows."""
 
 
 def save_zarr(
@@ -55,8 +58,8 @@ def save_zarr(
         with _consolidating():
             pieces = _pieces(skeleton, grows)
             _raw(ds, skeleton).to_zarr(draft, mode="w-", consolidated=True, encoding=pieces)
-        _sync_tree(draft)
-        _verify(ds, draft, skeleton)
+        with syncing(draft, _sync_tree):
+            _verify(ds, draft, skeleton)
 
 
 def load_zarr(path: str) -> xr.Dataset:
@@ -86,6 +89,7 @@ class StoreWriter:
             stored.name,
             shape=stored.shape,
             chunks=chunk_shape(stored, (), PIECE),
+            chunk_key_encoding=KEYS,
             dtype=str if stored.is_text else stored.raw,
             dimension_names=stored.dims,
             attributes=_plain(stored.attrs),
@@ -119,7 +123,6 @@ class StoreWriter:
         """Bring the draft to the disk and check all but the values; give what reads those."""
         import zarr
 
-        _sync_tree(self._draft)
         group: Any = zarr.open_group(self._draft, mode="r", use_consolidated=True)
         found = {
             name: [array.shape, array.metadata.dimension_names, _plain(array.attrs)]
@@ -135,7 +138,8 @@ class StoreWriter:
         def read(name: str, box: Box) -> NDArray[Any]:
             return np.asarray(group[name][box if box else ...], skeleton.variables[name].raw)
 
-        yield read
+        with syncing(self._draft, _sync_tree):
+            yield read
 
 
 @contextlib.contextmanager
@@ -170,11 +174,12 @@ def _raw(ds: xr.Dataset, skeleton: Skeleton) -> xr.Dataset:
 
 def _pieces(skeleton: Skeleton, grows: Collection[str]) -> dict[str, dict[str, Any]]:
     """In which pieces to store what grows: not in as many files as there are values."""
-    return {
-        name: {"chunks": chunk_shape(stored, grows)}
-        for name, stored in skeleton.variables.items()
-        if not set(grows).isdisjoint(stored.dims)
-    }
+    pieces: dict[str, dict[str, Any]] = {}
+    for name, stored in skeleton.variables.items():
+        pieces[name] = {"chunk_key_encoding": KEYS}
+        if not set(grows).isdisjoint(stored.dims):
+            pieces[name]["chunks"] = chunk_shape(stored, grows, PIECE)
+    return pieces
 
 
 def _encoded(ds: xr.Dataset, stored: Stored) -> Any:
@@ -216,11 +221,7 @@ def _all_attrs(ds: xr.Dataset) -> str:
 
 
 def _sync_tree(root: str) -> None:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            handle = os.open(os.path.join(folder, name), os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+    folders = [(folder, names) for folder, _, names in os.walk(root)]
+    sync_files(f"{folder}/{name}" for folder, names in folders for name in names)
+    for folder, _ in folders:
         sync_folder(folder)

@@ -292,14 +292,13 @@ def _refilled(new: xr.Variable, old: xr.Variable | None) -> xr.Variable:
 
 
 def _box(places: list[NDArray[np.intp]]) -> Any:
-    """An index of a block; slices where the places follow each other, which copy nothing."""
-    slices = []
-    for each in places:
+    """An index of a block; slices where the places follow each other, which copy whole runs."""
+    box: list[Any] = list(places)
+    for at, each in enumerate(places):
         if len(each) and np.array_equal(each, np.arange(each[0], each[0] + len(each))):
-            slices.append(slice(int(each[0]), int(each[0]) + len(each)))
-        else:
-            return (*np.ix_(*places), ...)
-    return (*slices, ...)
+            box[at] = slice(int(each[0]), int(each[0]) + len(each))
+    scattered = sum(not isinstance(each, slice) for each in box)
+    return (*box, ...) if scattered <= 1 else (*np.ix_(*places), ...)
 
 
 def missing_in(values: NDArray[Any], fill: Any = None) -> NDArray[np.bool_]:

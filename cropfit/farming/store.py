@@ -146,6 +146,7 @@ class Store:
                 return new
             merged = merge(old, new, overwrite=overwrite, rtol=self.rtol)
             grown = {dim for dim in merged.dims if merged.sizes[dim] > old.sizes.get(dim, 0)}
+            del old  # what is written needs the room
             self._write(merged, check, grown & set(merged.indexes))
             return merged
 

@@ -22,7 +22,7 @@ import numpy as np
 from cropfit.disk.encoding import Stored
 from cropfit.disk.netcdf import expect_values, part_of
 from cropfit.disk.owner import Owner
-from cropfit.disk.publish import DRAFT, sync_folder, write_whole
+from cropfit.disk.publish import DRAFT, sync_files, sync_folder, write_whole
 from cropfit.errors import CropError
 from cropfit.farming.growth import Growth, growth_of, region
 from cropfit.farming.join import RTOL
@@ -162,18 +162,13 @@ def _extend(array: Any, stored: Stored, growth: Growth, new: xr.Dataset) -> None
 
 def _sync(path: str, group: Any, growth: Growth) -> None:
     """Bring all that was written to the disk."""
-    folders = set()
+    files = []
     for name, stored in growth.variables.items():
         keys = _keys(group[name], region(stored, growth))
-        for file in (f"{path}/{name}/{key}" for key in (_ROOT, *keys)):
-            with contextlib.suppress(FileNotFoundError):  # chunks of nothing are not written
-                handle = os.open(file, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-                folders.add(os.path.dirname(file))
-    for folder in folders:
+        files += [f"{path}/{name}/{key}" for key in (_ROOT, *keys)]
+    there = [file for file in files if os.path.exists(file)]  # chunks of nothing are not written
+    sync_files(there)
+    for folder in {os.path.dirname(file) for file in there}:
         sync_folder(folder)
 
 

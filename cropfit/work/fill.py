@@ -39,6 +39,9 @@ __all__ = ["Harvest", "Read", "Sink", "results_by_case"]
 KEEP = 4 << 20
 """Bytes of results that are kept in memory between survey and pouring."""
 
+BESIDE = 4 << 10
+"""Bytes that a batch takes beside its results, however few they are."""
+
 LARGE = 256 << 10
 """Bytes of a batch from which on the next is read at the same time."""
 
@@ -142,11 +145,11 @@ class Harvest:
         while self._surveyed < len(self._batches) and (most is None or size < most):
             batch = self._batches[self._surveyed]
             records = self._read(batch)
-            for chunk, rows in self._fresh(batch, records):
+            for chunk, rows in fresh(records, self._size_of(batch), batch):
                 self._survey.add(chunk, len(chunk) if rows is None else len(rows))
             if most is not None:
                 self._kept[batch] = records
-                size += sum(_nbytes(chunk) for chunk in records.chunks)
+                size += _nbytes(records)
             self._surveyed += 1
 
     def _plan(self) -> Plan:
@@ -167,15 +170,14 @@ class Harvest:
 
     def _pour(self, plan: Plan, sink: Sink) -> None:
         for at, (batch, records) in enumerate(self._each()):
-            poured = 0
-            for chunk, rows in self._fresh(batch, records):
+            size, poured = self._size_of(batch), 0
+            for chunk, rows in fresh(records, size, batch):
                 make = self._survey.make_of(chunk)
                 if make is None:
                     raise Surprise
-                offsets = chunk.offsets if rows is None else chunk.offsets[rows]
-                self._pour_chunk(plan, sink, batch, chunk, rows, make, offsets)
-                poured += len(offsets)
-            if at >= self._surveyed and poured != self._size_of(batch):
+                self._pour_chunk(plan, sink, batch, chunk, rows, make)
+                poured += len(chunk) if rows is None else len(rows)
+            if at >= self._surveyed and poured != size:
                 raise Surprise
             if self._diagnostics:
                 self._pour_diagnostics(plan, sink, batch, records)
@@ -195,8 +197,8 @@ class Harvest:
                 else:
                     records = self._read(batch) if ahead is None else ahead.result()
                 ahead = None
-                is_large = sum(map(_nbytes, records.chunks)) >= LARGE
-                if is_large and following is not None and following not in self._kept:
+                unread = following is not None and following not in self._kept
+                if unread and _nbytes(records) >= LARGE:
                     ahead = pool.submit(self._read, following)
                 yield batch, records
 
@@ -208,9 +210,9 @@ class Harvest:
         chunk: Chunk,
         rows: Rows,
         make: Make,
-        offsets: NDArray[Any],
     ) -> None:
-        cells = self._cells(batch, offsets)
+        offsets: NDArray[Any] = chunk.offsets if rows is None else chunk.offsets[rows]
+        cells = self._cells(batch, offsets, rows is None and chunk.in_order)
         for name, column in columns_of(chunk).items():
             variable = plan.variables[name]
             try:
@@ -289,7 +291,7 @@ class Harvest:
         sown = self.sowings[self._sowing_of(batch)]
         return sown.batches.size_of(batch - sown.first_batch + 1)
 
-    def _cells(self, batch: int, offsets: NDArray[Any]) -> Cells:
+    def _cells(self, batch: int, offsets: NDArray[Any], in_order: bool = False) -> Cells:
         """The cell of each case of a batch; a slice if they follow each other."""
         sowing = self._sowing_of(batch)
         sown = self.sowings[sowing]
@@ -297,18 +299,12 @@ class Harvest:
         shift = self.target.shift(sowing)
         if sown.batches.order is None and shift is not None:
             start = sown.batches.bounds_of(local)[0] + shift
-            first = int(offsets[0])
-            if int(offsets[-1]) - first == len(offsets) - 1 and _is_rising(offsets):
-                return slice(start + first, start + first + len(offsets))
+            if in_order or _is_run(offsets):
+                start += int(offsets[0])
+                return slice(start, start + len(offsets))
             return offsets.astype(np.intp) + start
         cells = self.target.cells(sowing, sown.batches.cases_of(local)[offsets])
-        if int(cells[-1]) - int(cells[0]) == len(cells) - 1 and _is_rising(cells):
-            return slice(int(cells[0]), int(cells[0]) + len(cells))
-        return cells
-
-    def _fresh(self, batch: int, records: Records) -> Iterator[tuple[Chunk, Rows]]:
-        """Chunks and which of their rows count: a case that is there twice counts once."""
-        yield from fresh(records, self._size_of(batch), batch)
+        return slice(int(cells[0]), int(cells[-1]) + 1) if _is_run(cells) else cells
 
     def _inexact(
         self, variable: Variable, changed: Changed, batch: int, chunk: Chunk
@@ -332,7 +328,7 @@ class Harvest:
 
 
 def fresh(records: Records, size: int, batch: int) -> Iterator[tuple[Chunk, Rows]]:
-    """Chunks and which of their rows count: None for all.
+    """Chunks and which of their rows count, None for all: a case that is there twice counts once.
 
     Raises
     ------
@@ -340,7 +336,7 @@ def fresh(records: Records, size: int, batch: int) -> Iterator[tuple[Chunk, Rows
         A result is of a case that the batch does not have.
     """
     chunks = records.chunks
-    if any(len(chunk) and int(chunk.offsets.max()) >= size for chunk in chunks):
+    if any(len(chunk) and _last(chunk) >= size for chunk in chunks):
         raise DamagedError(f"batch {batch} has {size} cases, but a result of a later one")
     if len(chunks) == 1:
         yield chunks[0], None
@@ -368,10 +364,20 @@ def results_by_case(
             yield numbers[row], values[row]
 
 
-def _is_rising(numbers: NDArray[Any]) -> bool:
-    return len(numbers) < 3 or bool((numbers[1:] > numbers[:-1]).all())
+def _last(chunk: Chunk) -> int:
+    return int(chunk.offsets[-1] if chunk.in_order else chunk.offsets.max())
 
 
-def _nbytes(chunk: Chunk) -> int:
-    """What a chunk holds in memory: its columns and the seconds beside them."""
-    return chunk.seconds.nbytes + sum(column.data.nbytes for column in chunk.columns.values())
+def _is_run(numbers: NDArray[Any]) -> bool:
+    """Whether each is the one before and 1."""
+    spans = int(numbers[-1]) - int(numbers[0]) == len(numbers) - 1
+    return spans and (len(numbers) < 3 or bool((numbers[1:] > numbers[:-1]).all()))
+
+
+def _nbytes(records: Records) -> int:
+    """What a batch holds in memory: columns, the seconds beside them, and the objects around."""
+    held = BESIDE
+    for chunk in records.chunks:
+        held += chunk.seconds.nbytes
+        held += sum([column.data.nbytes for column in chunk.columns.values()])
+    return held

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -104,10 +105,11 @@ class Reaper:
         self.ledger = ledger
         self.wanted = wanted
         self.saved: str | None = None
-        self._places: dict[int, str] = {}
+        self._batches: list[int] = []  # that can be read, ascending
+        self._elsewhere: dict[int, str] = {}  # where those stand that are not in grown/
         self._ignored: list[int] = []
         self._progress = progress
-        self._seen: set[int] = set()
+        self._furthest = 0  # of the batches, so many were read
 
     def reap(self) -> Any:
         """Read, save, verify, and delete what is safe.
@@ -125,8 +127,9 @@ class Reaper:
         listed = self._survey(partly=self.wanted.allow_incomplete)
         if self.wanted.deletes and self.wanted.allow_incomplete and alive(self.ledger):
             raise CropError(
-                f"{self.manifest.layout.root}: workers are still growing it; stop them before the crop "
-                f"is deleted ('cropfit stop {self.manifest.name}'), or reap with clean_up=False."
+                f"{self.manifest.layout.root}: workers are still growing it; stop them before the "
+                f"crop is deleted ('cropfit stop {self.manifest.name}'), or reap with "
+                "clean_up=False."
             )
         result = self._merge()
         if self.wanted.deletes:
@@ -182,14 +185,17 @@ class Reaper:
         missing = self.manifest.num_batches - len(listed["grown"]) - len(self._ignored)
         if missing and not partly:
             raise NotReadyError(self._told_missing(listed["grown"], listed["failed"]))
-        for state in ("grown", "failed", "ignored"):
-            self._places |= {batch: layout.batch(state, batch) for batch in listed[state]}
+        places: dict[int, str] = {}
+        for state in ("failed", "ignored"):
+            places |= {batch: layout.batch(state, batch) for batch in listed[state]}
         if partly:
             # What was given back before it was complete stands in sown/, with what it holds.
             given_back = {batch: layout.batch("sown", batch) for batch in listed["sown"]}
-            self._places |= {b: place for b, place in given_back.items() if record_files(place)}
-            self._places |= {claim.batch: claim.path for claim in self.ledger.claims()}
-        if not self._places:
+            places |= {b: place for b, place in given_back.items() if record_files(place)}
+            places |= {claim.batch: claim.path for claim in self.ledger.claims()}
+        self._elsewhere = places
+        self._batches = sorted({*listed["grown"], *places})
+        if not self._batches:
             raise NotReadyError(
                 f"{layout.root}: nothing is grown yet. "
                 f"Grow with 'cropfit grow {self.manifest.name}'."
@@ -218,11 +224,11 @@ class Reaper:
 
     def _read(self, batch: int) -> Records:
         if self._progress is not None:
-            self._seen.add(batch)
-            self._progress(len(self._seen), len(self._places))
-        folder = self._places[batch]
-        if folder != self.manifest.layout.batch("grown", batch):
+            self._furthest = max(self._furthest, bisect_right(self._batches, batch))
+            self._progress(self._furthest, len(self._batches))
+        if folder := self._elsewhere.get(batch):
             return read_partial(self.manifest, batch, folder)
+        folder = self.manifest.layout.batch("grown", batch)
         records = read_batch(self.manifest, batch, folder)
         if isinstance(records, str):
             raise _Bad(batch, records)
@@ -261,7 +267,7 @@ class Reaper:
     def _set_aside(self, bad: _Bad) -> None:
         """Sow torn batches again; go on without them only if they may be missing."""
         damaged = check_bad(self.manifest, self.ledger)
-        self._places = {b: p for b, p in self._places.items() if b not in {bad.batch, *damaged}}
+        self._batches = [b for b in self._batches if b != bad.batch and b not in damaged]
         if not self.wanted.allow_incomplete:
             damaged = damaged or {bad.batch: str(bad)}
             first = next(iter(damaged))
@@ -276,7 +282,7 @@ class Reaper:
             try:
                 return self._objects() if self._is_list() else self._dataset()
             except _Bad as bad:
-                del self._places[bad.batch]
+                self._batches.remove(bad.batch)
 
     def _save(self) -> Any:
         is_list = self._is_list()
@@ -307,7 +313,7 @@ class Reaper:
             self._outputs(),
             self._read,
             target,
-            batches=sorted(self._places),
+            batches=self._batches,
             layout=self.wanted.layout,
             fill_value=self.wanted.fill_value,
             diagnostics=self.wanted.diagnostics,
@@ -322,7 +328,7 @@ class Reaper:
             self.manifest.sowings,
             self._outputs(),
             self._read,
-            batches=sorted(self._places),
+            batches=self._batches,
             layout=self.wanted.layout,
             fill_value=self.wanted.fill_value,
             diagnostics=self.wanted.diagnostics,
@@ -331,7 +337,7 @@ class Reaper:
 
     def _objects(self) -> Any:
         gather: Callable[..., Any] = nested if self.wanted.nested else collect
-        return gather(self.manifest.sowings, self._read, sorted(self._places))
+        return gather(self.manifest.sowings, self._read, self._batches)
 
     def _is_list(self) -> bool:
         """Whether results are plain objects, without names for a Dataset."""
@@ -339,7 +345,7 @@ class Reaper:
             return True
         if self.manifest.outputs.var_names is not None:
             return False
-        for batch in sorted(self._places):
+        for batch in self._batches:
             for chunk in self._read(batch).chunks:
                 return chunk.schema.kind == "value"
         return True

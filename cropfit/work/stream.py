@@ -175,8 +175,8 @@ class _File:
         if self._in_order and not self._in_pieces:
             return True
         row = math.prod(variable.shape) * variable.dtype.itemsize
-        large = max(LARGE, PIECE) if self._in_pieces else LARGE
-        return row >= large and variable.dtype.kind != "O"
+        large = row > PIECE // 2 if self._in_pieces else row >= LARGE  # a piece has but one
+        return large and variable.dtype.kind != "O"
 
     def _nbytes(self, variable: Variable) -> int:
         each = 64 if variable.dtype.kind == "O" else variable.dtype.itemsize

@@ -144,6 +144,7 @@ def test_each_case_keeps_its_offset_and_seconds(offsets):
     assert chunk.offsets.tolist() == chunk.columns["n"].values() == offsets
     assert chunk.seconds.tolist() == seconds
     assert len(chunk) == len(offsets)
+    assert not chunk.in_order or offsets == list(range(offsets[0], offsets[0] + len(offsets)))
 
 
 def test_offsets_may_be_an_array_or_a_range():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cropfit.disk import ncwriter, netcdf
+from cropfit.disk import hdf5, ncwriter, netcdf
 from cropfit.disk.netcdf import load_dataset, open_dataset, save_dataset
 from cropfit.errors import DamagedError, ExistsError, ResultError
 
@@ -387,3 +387,14 @@ def test_an_interrupt_while_saving_leaves_the_old_file_and_no_draft(tmp_path, mo
         save_dataset(xr.Dataset({"v": 1}), path, overwrite=True)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.nc"]
+
+
+def test_hdf5_holds_a_mebibyte_of_what_is_read_and_as_much_as_before_of_others(tmp_path):
+    """64 MiB a variable that is written, and as many when it is read, would be held in vain."""
+    others = netCDF4.get_chunk_cache()
+    grown = xr.Dataset({"r": (("a", "x"), np.zeros((100, 8)))}, {"a": np.arange(100)})
+    save_dataset(grown, tmp_path / "a.nc", grows=["a"])
+
+    with hdf5.open_netcdf(str(tmp_path / "a.nc")) as file:
+        assert file.variables["r"].get_var_chunk_cache()[0] == hdf5.CACHE
+    assert netCDF4.get_chunk_cache() == others

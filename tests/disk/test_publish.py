@@ -28,6 +28,17 @@ def test_a_file_is_published_whole_and_private(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_file_that_cannot_be_synced_among_many_is_told(tmp_path):
+    paths = [str(tmp_path / str(k)) for k in range(20)]
+    for path in paths:
+        open(path, "wb").close()
+    publish.sync_files(paths)
+    os.unlink(paths[11])
+
+    with pytest.raises(FileNotFoundError, match="/11'"):
+        publish.sync_files(paths)
+
+
 @pytest.mark.parametrize("step", ["open", "write", "fsync", "close", "replace"])
 def test_whichever_step_fails_what_was_there_stays_and_nothing_is_left(tmp_path, monkeypatch, step):
     path = tmp_path / "file"

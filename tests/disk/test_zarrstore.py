@@ -58,14 +58,14 @@ def test_a_store_is_replaced_only_when_asked(ds, tmp_path):
 
 @needs_zarr
 def test_what_reads_back_otherwise_is_not_put_in_place(ds, tmp_path, monkeypatch):
-    sync = zarrstore._sync_tree
+    verify = zarrstore._verify
 
-    def sync_and_spoil(root):
-        sync(root)
-        (chunk,) = [os.path.join(f, n) for f, _, names in os.walk(f"{root}/i/c") for n in names]
-        os.unlink(chunk)
+    def spoil_and_verify(ds, draft, skeleton):
+        (chunk,) = [name for name in os.listdir(f"{draft}/i") if name != "zarr.json"]
+        os.unlink(f"{draft}/i/{chunk}")
+        verify(ds, draft, skeleton)
 
-    monkeypatch.setattr(zarrstore, "_sync_tree", sync_and_spoil)
+    monkeypatch.setattr(zarrstore, "_verify", spoil_and_verify)
     with pytest.raises(DamagedError):
         save_dataset(ds, tmp_path / "a.zarr")
     assert os.listdir(tmp_path) == []

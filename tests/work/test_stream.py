@@ -173,6 +173,28 @@ def test_a_store_that_reads_back_otherwise_is_not_put_in_place(way, tmp_path, mo
     assert os.listdir(tmp_path) == []
 
 
+def test_a_store_has_one_file_for_each_large_result(tmp_path, monkeypatch):
+    """And one folder for all of them; each is written once, and brought to the disk."""
+    pytest.importorskip("zarr")
+    monkeypatch.setattr(streaming, "IN_MEMORY", 0)
+    synced, fsync = [], os.fsync
+
+    def noting(handle):
+        synced.append(os.readlink(f"/proc/self/fd/{handle}").rpartition("/r/")[2])
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    grown = Grown(sow({"a": range(6)}, batchsize=2), lambda a: np.full(100_000, a / 2), ["r"])
+
+    path = tmp_path / "out.zarr"
+    stream(grown.sowings, Outputs.parse("r"), grown, path, batches=grown.batches)
+
+    files = [f"c.{row}.0" for row in range(6)]
+    assert sorted(os.listdir(path / "r")) == [*files, "zarr.json"]
+    assert [name for name in sorted(synced) if name in files] == files
+    assert load_dataset(path).r.values[:, -1].tolist() == [a / 2 for a in range(6)]
+
+
 def test_an_odd_batch_at_the_end_starts_the_store_anew(tmp_path, monkeypatch):
     pytest.importorskip("zarr")
     monkeypatch.setattr(streaming, "KEEP", 1)
