@@ -94,7 +94,7 @@ class Problem:
             value = model.log_likelihood(params, self.data)
         except Exception as error:
             raise LikelihoodError(self._raised(error, theta)) from error
-        if type(value) is np.float64 and value < _INF:
+        if isinstance(value, float) and value < _INF:
             return value
         return self._checked(value, theta)
 

@@ -58,6 +58,15 @@ def test_a_transform_of_many_is_that_of_each(prior, points):
     assert np.array_equal(prior.transform(u[:, None]), together[:, None])
 
 
+@given(st.lists(priors, min_size=1, max_size=7), st.integers(0, 2**32 - 1))
+def test_a_model_of_any_priors_transforms_as_each_of_them_to_the_bit(mix, seed):
+    model = cf.Model(lambda p, _: 0.0, {f"p{i}": prior for i, prior in enumerate(mix)})
+    u = np.random.default_rng(seed).random((33, len(mix)))
+    alone = np.column_stack([prior.transform(u[:, i]) for i, prior in enumerate(mix)])
+    assert np.array_equal(model.transform(u), alone)
+    assert np.array_equal([model.transform(point) for point in u], alone)
+
+
 @given(priors)
 def test_a_density_is_the_slope_of_the_transform(prior):
     """du/dx by differences in the bulk, which also says that it integrates to one."""
