@@ -83,7 +83,10 @@ def _straight(low: Floats, high: Floats, in_logarithm: list[bool]) -> Callable[[
     def quantile(u: Floats) -> Floats:
         x = u * width
         x += start
-        x[..., part] = np.exp(x[..., part].copy())  # numpy may round strided ones otherwise
+        if x.ndim == 1:
+            x[part] = np.exp(x[part])
+        else:
+            x[..., part] = np.exp(x[..., part].copy())  # numpy may round strided ones otherwise
         np.maximum(x, low, out=x)
         return np.minimum(x, high, out=x)
 
