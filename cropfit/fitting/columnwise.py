@@ -1,8 +1,8 @@
 """Quantiles and densities of a model's priors, many columns at once.
 
 Samplers ask for one point at a time, so it is calls of numpy that cost: what does not
-depend on the point is computed when the model is made. The numbers are those of the
-priors themselves, to the bit.
+depend on the point is computed when the model is made. The numbers are those that
+`quantile` and `log_pdf` of each family give for these columns, to the bit.
 """
 
 from __future__ import annotations
