@@ -140,7 +140,8 @@ class Catalogue(PicturedCatalogue, Crop):
             The ``.nc`` file or ``.zarr`` store, by default ``<run>.nc`` beside the crop. False
             keeps the Dataset in memory, and the crop.
         **options
-            As of `Crop.reap`.
+            As of `Crop.reap`; ``load=False`` gives the Dataset as it is opened from its file, so
+            that draws of many objects are never in memory at once.
 
         Returns
         -------

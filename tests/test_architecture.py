@@ -84,6 +84,7 @@ SLOW = {
 # What a module is all about; it is loaded by the function that needs it.
 MAY_LOAD = {
     "cropfit.farming.accessor": {"xarray"},
+    "cropfit.fitting.catalogue.kept": {"xarray"},  # its class derives from xarray's
     "cropfit.fitting.samplers.walkers": {"dynesty"},  # its classes derive from dynesty's
     "cropfit.views.terminal": {"rich"},
 }

@@ -186,6 +186,9 @@ def gathered_by(
     """
     if isinstance(wanted.to, str) and hasattr(farmer, "to_file"):
         farmer, wanted, sync = farmer.to_file(wanted.to), replace(wanted, to=None), True
+    if hasattr(farmer, "beginning") and sync and wanted.to is not False:
+        farmer, instead = farmer.beginning(load=wanted.load)
+        wanted = replace(wanted, load=True, instead=instead)
     keeper = farmer.record().get(DATA)
     own_file = wanted.to if isinstance(wanted.to, str) else False
     if not wanted.load and not (own_file and not sync):

@@ -7,6 +7,7 @@ computes all parameters of one family at once.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from cropfit.errors import DesignError, MissingDependencyError
 
 __all__ = ["BOUNDARIES", "LARGEST", "SMALLEST", "LogNormal", "LogUniform", "Normal", "Prior"]
-__all__ += ["Uniform", "as_text", "shown"]
+__all__ += ["Uniform", "as_text", "shown", "standard_quantile"]
 
 SMALLEST, LARGEST = np.finfo(float).tiny, 1 - 2.0**-53  # u of 0 or 1 would be infinite
 _HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -182,7 +183,7 @@ class Normal(Prior):
     def quantile(u: NDArray[np.float64], *values: Any) -> Any:
         """The inverse of the cumulative distribution, exact far out in either tail."""
         mean, sd, low, high = values
-        x = mean + sd * _standard_quantile(u, (low - mean) / sd, (high - mean) / sd)
+        x = mean + sd * _cut_quantile(u, (low - mean) / sd, (high - mean) / sd)
         return np.minimum(np.maximum(x, low), high)
 
     @staticmethod
@@ -286,16 +287,21 @@ def _log(value: Any) -> Any:
         return np.log(value)
 
 
-def _standard_quantile(u: NDArray[np.float64], low: Any, high: Any) -> NDArray[np.float64]:
+def standard_quantile(u: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Quantile of the standard normal distribution."""
+    return np.asarray(_special().ndtri(np.minimum(np.maximum(u, SMALLEST), LARGEST)))
+
+
+def _cut_quantile(u: NDArray[np.float64], low: Any, high: Any) -> NDArray[np.float64]:
     """Quantile of the standard normal between `low` and `high`.
 
     In the logarithm of the CDF, and mirrored where the interval lies to the right, so that
     it is exact however far out the interval is.
     """
+    if np.all(np.isneginf(low)) and np.all(np.isposinf(high)):
+        return standard_quantile(u)
     special = _special()
     u = np.minimum(np.maximum(u, SMALLEST), LARGEST)
-    if np.all(np.isneginf(low)) and np.all(np.isposinf(high)):
-        return np.asarray(special.ndtri(u))
     mirrored = np.abs(low) < np.abs(high)
     start, end = np.where(mirrored, -high, low), np.where(mirrored, -low, high)
     rest, part = np.log1p(-u), np.log(u)
@@ -314,6 +320,7 @@ def _log_mass(low: Any, high: Any) -> NDArray[np.float64]:
     return np.asarray(upper + np.log1p(-np.exp(log_ndtr(start) - upper)))
 
 
+@functools.cache
 def _special() -> Any:
     try:
         from scipy import special

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.errors import DesignError
+from cropfit.fitting.columnwise import densities, inverses
 from cropfit.fitting.params import Params, check_names, columns, params_maker
 from cropfit.fitting.priors import Conditional, Distribution, Fixed, Prior, as_prior
 from cropfit.fitting.quiet import quiet
@@ -109,7 +110,7 @@ class Model:
         self.fixed = {n: each.value for n, each in self.priors.items() if isinstance(each, Fixed)}
         self.units = {n: each.unit for n, each in self.priors.items() if each.unit is not None}
         self.labels = {n: each.label or n for n, each in self.priors.items()}
-        families: dict[type[Prior], list[int]] = {}
+        together: dict[int, Prior] = {}
         self._alone: list[tuple[int, Prior]] = []
         self._given: list[tuple[int, Conditional, Callable[..., Params]]] = []
         for index, (name, prior) in enumerate(free.items()):
@@ -118,19 +119,13 @@ class Model:
             elif isinstance(prior, Distribution):
                 self._alone.append((index, prior))
             else:
-                families.setdefault(type(prior), []).append(index)
-        values = {
-            index: prior.values()
-            for index, prior in enumerate(free.values())
-            if isinstance(prior, Prior)
-        }
-        self._together = [
-            (_as_slice(columns), family, tuple(np.array([values[c] for c in columns], float).T))
-            for family, columns in families.items()
-        ]
-        # Most models have one family alone: then nothing is to be put together.
-        only = len(self._together) == 1 and not self._alone and not self._given
-        self._alike = self._together[0][1:] if only else None
+                together[index] = prior
+        self._inverses = inverses(together)
+        self._densities = densities(together)
+        self._shape = (len(self.names),)
+        # Most priors are of one kind: then nothing is to be put together.
+        only = len(self._inverses) == 1 and not self._alone and not self._given
+        self._all_at_once = self._inverses[0][1] if only else None
         self.params = params_maker(self.priors, self.names, self.fixed, self.units)
 
     def _maker_before(self, name: str) -> Callable[..., Params]:
@@ -157,12 +152,11 @@ class Model:
             A new array.
         """
         cube = self._points(cube)
-        if self._alike is not None:
-            family, values = self._alike
-            return np.asarray(family.quantile(cube, *values))
+        if self._all_at_once is not None:
+            return np.asarray(self._all_at_once(cube))
         theta = np.empty(cube.shape)
-        for part, family, values in self._together:
-            theta[..., part] = family.quantile(cube[..., part], *values)
+        for part, inverse in self._inverses:
+            theta[..., part] = inverse(cube[..., part])
         for index, prior in self._alone:
             theta[..., index] = prior.transform(cube[..., index])
         for index, conditional, make in self._given:
@@ -174,8 +168,8 @@ class Model:
         """Natural logarithm of the prior density of points (..., n_dim); -inf outside."""
         theta = self._points(theta)
         total: NDArray[np.float64] = np.zeros(theta.shape[:-1])
-        for part, family, values in self._together:
-            total = total + family.log_pdf(theta[..., part], *values).sum(axis=-1)
+        for part, log_pdf in self._densities:
+            total = total + log_pdf(theta[..., part]).sum(axis=-1)
         for index, prior in self._alone:
             total = total + prior.log_density(theta[..., index])
         for index, conditional, make in self._given:
@@ -185,7 +179,7 @@ class Model:
 
     def _points(self, points: Any) -> NDArray[np.float64]:
         array: NDArray[np.float64] = np.asarray(points, np.float64)
-        if array.ndim == 0 or array.shape[-1] != len(self.names):
+        if array.shape[-1:] != self._shape:
             raise DesignError(
                 f"points of shape {array.shape} were given to a model of {len(self.names)} "
                 f"free parameters ({', '.join(self.names)}); they stand along the last axis."
@@ -276,13 +270,6 @@ def _described(new: Any, old: Any) -> Any:
 
     missing = {name: getattr(old, name) for name in ("unit", "label") if getattr(new, name) is None}
     return replace(new, **missing)
-
-
-def _as_slice(columns: list[int]) -> Any:
-    """Columns as a slice if they stand together, which numpy takes without a copy."""
-    if columns == list(range(columns[0], columns[-1] + 1)):
-        return slice(columns[0], columns[-1] + 1)
-    return np.array(columns)
 
 
 def _each(

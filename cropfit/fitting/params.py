@@ -7,6 +7,7 @@ attributes: names and units stand in a class that each model makes for itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
+from functools import partial
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
@@ -124,13 +125,14 @@ def params_maker(
         Name → unit.
     """
     family = type("Params", (Params,), {"units": dict(units), "__module__": __name__})
-    template = {name: fixed.get(name) for name in order}
+    template = {name: fixed.get(name) for name in order} if fixed else {}
+    named = partial(zip, names)  # whose check of lengths would take as long as all else here
 
     def make(theta: Iterable[Any]) -> Params:
-        values = template.copy()
-        values.update(zip(names, theta, strict=False))
         made: Params = _new(family)
-        _set(made, "__dict__", values)
+        values = made.__dict__
+        values.update(template)
+        values.update(named(theta))
         return made
 
     return make

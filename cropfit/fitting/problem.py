@@ -94,7 +94,7 @@ class Problem:
             value = model.log_likelihood(params, self.data)
         except Exception as error:
             raise LikelihoodError(self._raised(error, theta)) from error
-        if type(value) is np.float64 and value < _INF:
+        if isinstance(value, float) and value < _INF:
             return value
         return self._checked(value, theta)
 
@@ -109,8 +109,8 @@ class Problem:
         thetas = np.asarray(thetas, np.float64)
         if not self.vectorized:
             return np.array([self.log_likelihood(theta) for theta in thetas], np.float64)
-        allowed = self._allowed(thetas)
-        if not allowed.all():
+        if self.model.constraint is not None and len(thetas):
+            allowed = self._allowed(thetas)
             found = np.full(len(thetas), -_INF)
             if allowed.any():
                 found[allowed] = self._many(thetas[allowed])
@@ -132,9 +132,6 @@ class Problem:
     # -- inside --------------------------------------------------------------------
 
     def _allowed(self, thetas: NDArray[np.float64]) -> NDArray[np.bool_]:
-        constraint = self.model.constraint
-        if constraint is None:
-            return np.ones(len(thetas), bool)
         try:
             return self.layout.allowed(self.model, thetas)
         except Exception as error:

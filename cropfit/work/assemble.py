@@ -6,7 +6,8 @@ concatenated, so no dtype changes on the way and the peak is the Dataset itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,10 +24,11 @@ from cropfit.work.variables import Plan, Variable
 if TYPE_CHECKING:
     import xarray as xr
 
-__all__ = ["WIDEST", "assemble", "collect", "nested"]
+__all__ = ["WIDEST", "Instead", "assemble", "collect", "nested"]
 
 WIDEST = 256
 """Characters up to which text is kept in an array of fixed width; beyond, as objects."""
+Instead = Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]]
 
 
 def assemble(
@@ -39,6 +41,7 @@ def assemble(
     fill_value: Any = None,
     diagnostics: bool = False,
     ignored: Collection[int] = (),
+    instead: Instead = MappingProxyType({}),
 ) -> xr.Dataset:
     """Put the results of a crop into a Dataset.
 
@@ -62,6 +65,8 @@ def assemble(
         Add ``case_status``, ``case_seconds``, ``case_host`` and ``case_attempt``.
     ignored
         Batches that were set aside by hand, for ``case_status``.
+    instead
+        Name of a variable of text → what to have in place of the texts of some cases.
 
     Raises
     ------
@@ -92,7 +97,7 @@ def assemble(
 
     def open_sink(plan: Plan) -> _Arrays:
         sinks.clear()
-        sinks.append(_Arrays(plan))
+        sinks.append(_Arrays(plan, instead))
         return sinks[0]
 
     plan, _ = harvest.run(open_sink)
@@ -141,8 +146,9 @@ def nested(sowings: Sequence[Sown], read: Read, batches: Sequence[int], missing:
 class _Arrays:
     """Variables in memory."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, instead: Instead) -> None:
         size = plan.target.size
+        self._instead = instead
         self.arrays: dict[str, NDArray[Any]] = {}
         for name, variable in plan.variables.items():
             shape = (size, *variable.shape)
@@ -152,6 +158,8 @@ class _Arrays:
                 self.arrays[name] = np.empty(shape, variable.dtype)
 
     def put(self, variable: Variable, cells: Cells, values: NDArray[Any]) -> None:
+        if variable.name in self._instead:
+            values = self._instead[variable.name](values)
         self.arrays[variable.name][cells] = values
 
 

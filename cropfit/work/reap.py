@@ -13,7 +13,7 @@ import contextlib
 import os
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cropfit._version import __version__
@@ -34,7 +34,7 @@ from cropfit.errors import (
 )
 from cropfit.outputs import Outputs
 from cropfit.wording import number_of
-from cropfit.work.assemble import assemble, collect, nested
+from cropfit.work.assemble import Instead, assemble, collect, nested
 from cropfit.work.care import alive, check_bad, remove
 from cropfit.work.request import hash_of
 from cropfit.work.results import read_batch, read_partial, record_files
@@ -62,6 +62,8 @@ class Wanted:
     """Takes in the results before anything is deleted; gives what the user is given."""
     keeper: str | None = None
     """The file that `collect` adds them to."""
+    instead: Instead = field(default_factory=dict)
+    """What `collect` is given of some variables; see `assemble`."""
 
     @property
     def deletes(self) -> bool:
@@ -333,6 +335,7 @@ class Reaper:
             fill_value=self.wanted.fill_value,
             diagnostics=self.wanted.diagnostics,
             ignored=self._ignored,
+            instead=self.wanted.instead,
         )
 
     def _objects(self) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from steps import GROW, Gate, Tally, python, start, tree
 
 import cropfit as cf
 from cropfit.catalogue import Catalogue
+from cropfit.disk import netcdf
 from cropfit.errors import DesignError, ExistsError, NotFoundError, NotReadyError
 from cropfit.fitting.samplers import keeper
 
@@ -478,6 +480,46 @@ def test_whoever_reaps_writes_the_same_dataset_and_then_deletes_the_crop(here, b
     assert ds.slope_sample.notnull().all()
     np.testing.assert_array_equal(ds.ess, table.ess)
     assert (ds.attrs["sampler"], ds.attrs["n_live"]) == ("dynesty", 20)
+
+
+@pytest.mark.parametrize("to", [None, "other.nc", "other.zarr"])
+def test_a_catalogue_reaped_without_loading_has_the_same_file(here, to):
+    other = cf.Model(lambda p, _: -((p.c - 1) ** 2), {"c": cf.Uniform(0, 9)})
+    settings = {"b": {"slope": 2.0}, "c": {"model": other, "sampler": "maxlike"}}
+    cat = catalogue(n_posterior=50, settings=settings)
+    cat.grow()
+    with pytest.raises(DesignError, match="load=False"):
+        cat.reap(to=False, load=False)
+    there = cat.reap(clean_up=False)
+    assert there.equals(cat.peek())
+    assert there.c_sample.notnull().sum("sample").values.tolist() == [0, 0, 50]
+    assert there.slope_sample.notnull().sum("sample").values.tolist() == [50, 0, 0]
+
+    with cat.reap(to, load=False) as ds:
+        assert ds.identical(there)
+    assert sorted(os.listdir(here)) == sorted({"gal.nc", to or "gal.nc"})
+
+
+def test_draws_of_a_whole_catalogue_are_never_in_memory_at_once(here, monkeypatch):
+    monkeypatch.setattr(netcdf, "SLAB", 1 << 18)
+    draws = 20_000
+
+    def peak_of(objects: int) -> int:
+        options = {"sampler": "maxlike", "n_live": 1, "draws": draws, "num_batches": objects}
+        names = [f"o{i}" for i in range(objects)]
+        cat = catalogue(names, n_posterior=draws, run=f"of{objects}", **options)
+        cat.grow()
+        tracemalloc.start()
+        try:
+            cat.reap(load=False).close()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_of(1)  # imports
+    few, many = peak_of(16), peak_of(40)
+    assert many - few < 24 * draws * 2 * 8 / 4
+    assert cf.load_dataset("of40.nc").height_sample.notnull().all()
 
 
 def test_posteriors_are_kept_only_if_asked_for(here):

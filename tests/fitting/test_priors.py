@@ -35,6 +35,7 @@ def normals(draw: st.DrawFn) -> cf.Normal:
 
 
 log_normals = st.builds(cf.LogNormal, st.floats(-5, 5), st.floats(0.1, 2))
+simple = st.one_of(uniforms, log_uniforms, st.builds(cf.Normal, numbers, widths))
 priors = st.one_of(uniforms, log_uniforms, normals(), log_normals)
 
 
@@ -56,6 +57,15 @@ def test_a_transform_of_many_is_that_of_each(prior, points):
     assert together.shape == u.shape
     assert np.array_equal(together, [prior.transform(each) for each in u])
     assert np.array_equal(prior.transform(u[:, None]), together[:, None])
+
+
+@given(st.lists(simple, min_size=1, max_size=7), st.integers(0, 2**32 - 1))
+def test_a_model_of_simple_priors_transforms_as_each_of_them_to_the_bit(mix, seed):
+    model = cf.Model(lambda p, _: 0.0, {f"p{i}": prior for i, prior in enumerate(mix)})
+    u = np.random.default_rng(seed).random((33, len(mix)))
+    alone = np.column_stack([prior.transform(u[:, i]) for i, prior in enumerate(mix)])
+    assert np.array_equal(model.transform(u), alone)
+    assert np.array_equal([model.transform(point) for point in u], alone)
 
 
 @given(priors)

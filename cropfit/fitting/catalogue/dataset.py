@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cropfit.fitting.catalogue.rows import DONE, NUMBERS, Row, unpack_draws
+from cropfit.fitting.catalogue.rows import DONE, NUMBERS, Row
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from cropfit.fitting.catalogue.kept import Kept
+
 QUANTILES = {0.16: "lower", 0.5: "median", 0.84: "upper"}
 
 
-def to_dataset(rows: list[Row], draws: Mapping[Any, str], attrs: Mapping[str, Any]) -> xr.Dataset:
+def to_dataset(
+    rows: list[Row], draws: Mapping[Any, str], kept: Kept, attrs: Mapping[str, Any]
+) -> xr.Dataset:
     """Percentiles, best fits, evidences and posterior draws of all objects.
 
     Parameters
@@ -23,7 +27,9 @@ def to_dataset(rows: list[Row], draws: Mapping[Any, str], attrs: Mapping[str, An
     rows : list of dict
         With a ``status`` each.
     draws : mapping
-        Id → packed draws.
+        Id → where they are among those that are kept.
+    kept : Kept
+        Draws, which are read when they are asked for.
     attrs : mapping
         Of the Dataset.
 
@@ -50,7 +56,7 @@ def to_dataset(rows: list[Row], draws: Mapping[Any, str], attrs: Mapping[str, An
         unit = {"units": units[name]} if name in units else {}
         data[name] = (("object", "quantile"), levels, unit)
         data[f"{name}_best"] = ("object", best, unit)
-    data |= _samples(rows, draws, list(names), units)
+    data |= _samples(rows, draws, kept, list(names), units)
     for column, key in NUMBERS.items():
         data[column] = ("object", np.array([float(row.get(key, np.nan)) for row in rows]))
     data["seconds"] = (*data["seconds"], {"units": "s"})
@@ -69,26 +75,32 @@ def _units(rows: list[Row]) -> dict[str, str]:
 
 
 def _samples(
-    rows: list[Row], draws: Mapping[Any, str], names: list[str], units: Mapping[str, str]
+    rows: list[Row],
+    draws: Mapping[Any, str],
+    kept: Kept,
+    names: list[str],
+    units: Mapping[str, str],
 ) -> dict[str, Any]:
     """Draws of each parameter; NaN where an object has none, or fewer than others."""
-    unpacked = {}
-    for place, row in enumerate(rows):
-        text = draws.get(row["id"]) or ""
-        if row["status"] == DONE and text:
-            unpacked[place] = unpack_draws(text, len(row["parameters"]))
-    most = max((len(each) for each in unpacked.values()), default=0)
+    blocks = [
+        kept.block(draws.get(row["id"]) or "", len(row["parameters"]))
+        if row["status"] == DONE
+        else None
+        for row in rows
+    ]
+    most = max((block[1] for block in blocks if block), default=0)
     if not most:
         return {}
     data = {}
     for name in names:
-        values = np.full((len(rows), most), np.nan)
-        for place, each in unpacked.items():
-            own = list(rows[place]["parameters"])
-            if name in own:
-                values[place, : len(each)] = each[:, own.index(name)]
+        columns = [
+            (block, list(row["parameters"]).index(name))
+            if block and name in row["parameters"]
+            else None
+            for row, block in zip(rows, blocks, strict=True)
+        ]
         unit = {"units": units[name]} if name in units else {}
-        data[f"{name}_sample"] = (("object", "sample"), values, unit)
+        data[f"{name}_sample"] = (("object", "sample"), kept.lazily(columns, most), unit)
     return data
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cropfit.fitting.result import Fit
 
@@ -54,9 +53,3 @@ def pack_draws(found: Fit, number: int) -> str:
     names = (*found.names, *found.derived)
     draws = np.stack([found[name][rows] for name in names], axis=1)
     return base64.b64encode(np.ascontiguousarray(draws, "<f8").tobytes()).decode()
-
-
-def unpack_draws(text: str, names: int) -> NDArray[np.float64]:
-    """The (n, names) array of draws."""
-    flat = np.frombuffer(base64.b64decode(text), "<f8")
-    return flat.reshape(-1, max(names, 1)).astype(np.float64)

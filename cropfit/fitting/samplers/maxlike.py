@@ -1,6 +1,6 @@
 """The maximum of the likelihood: several starts from the prior, then Newton's method.
 
-    draws of the prior ──▶ the best few ──▶ simplex descents ──▶ the best end
+    draws of the prior ──▶ the best few ──▶ simplices, together ──▶ the best end
                                                                      │ Newton, to rounding
         normal draws for percentiles ◀── covariance ◀── curvature ◀──┘
 
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cropfit.errors import LikelihoodError
-from cropfit.fitting.samplers.base import Draws, Halt, Task, check_options, missing
+from cropfit.fitting.samplers.base import Draws, Halt, Task, check_options
 from cropfit.fitting.samplers.evaluations import Evaluations, save, watched
+from cropfit.fitting.samplers.simplex import descend
 
 if TYPE_CHECKING:
     from cropfit.fitting.problem import Problem
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Summit", "climb", "run"]
 
 Floats = NDArray[np.float64]
+VERSIONS = {"maxlike": "2"}  # of the order in which points are asked for, which a state relies on
 STARTS = 8
 DRAWS = 500
 AGREE = 0.01  # by how much the logarithms of two maxima may differ to be the same
@@ -70,8 +72,8 @@ def run(problem: Problem, task: Task) -> Draws:
     start = dict(task.options.get("start") or {})
     starts = STARTS if task.n_live is None else task.n_live
     number = int(task.options.get("draws", DRAWS))
-    settings = {"n_live": starts, "draws": number, "start": start, **_versions()}
-    evaluations, keeper = watched(problem, task, _versions())
+    settings = {"n_live": starts, "draws": number, "start": start}
+    evaluations, keeper = watched(problem, task, VERSIONS)
     try:
         summit = climb(evaluations, starts, task.seed, start)
         samples = _spread(problem, summit, number, task.seed)
@@ -94,14 +96,6 @@ def run(problem: Problem, task: Task) -> Draws:
         settings=settings,
         extra={"ess": float(len(samples))},
     )
-
-
-def _versions() -> dict[str, str]:
-    try:
-        import scipy
-    except ImportError as error:
-        raise missing("maxlike", "scipy", "fit") from error
-    return {"scipy": scipy.__version__}
 
 
 def _doubts(summit: Summit) -> str:
@@ -128,7 +122,7 @@ def climb(
             "nowhere to start from."
         )
     best = np.argsort(-heights, kind="stable")[:starts]
-    ends = [_descend(evaluations, each) for each in cube[best] if np.isfinite(heights[best[0]])]
+    ends = _descend(evaluations, cube[best])
     polished = [_newton(evaluations, problem.transform(end)) for end in ends]
     top = max(polished, key=lambda each: each.height)
     top.agree = sum(each.height > top.height - AGREE for each in polished)
@@ -156,34 +150,20 @@ def _begin_at(problem: Problem, cube: Floats, start: Mapping[str, float]) -> Flo
 
 
 def _descend(evaluations: Evaluations, cube: Floats) -> Floats:
-    """A simplex's way down in the unit cube, started again while that helps."""
-    from scipy.optimize import minimize
+    """The simplices' way down in the unit cube, started again while that helps."""
 
-    def depth(point: Floats) -> float:
-        theta = evaluations.problem.transform(point[None])
-        return -float(evaluations.many(theta)[0])
+    def depths(points: Floats) -> Floats:
+        return -evaluations.many(evaluations.problem.transform(points))
 
-    lowest, size = np.inf, 0.1
+    lowest, moving, size = np.full(len(cube), np.inf), np.arange(len(cube)), 0.1
     for _ in range(6):
-        corners = np.vstack([cube, cube + np.diag(np.where(cube > 0.5, -size, size))])
-        found = minimize(
-            depth,
-            cube,
-            method="Nelder-Mead",
-            bounds=[(0, 1)] * len(cube),
-            options={
-                "adaptive": True,
-                "initial_simplex": corners,
-                "xatol": 1e-9,
-                "fatol": 1e-3,
-                "maxfev": 400 * len(cube),
-            },
-        )
-        cube, gain, lowest = found.x, lowest - found.fun, found.fun
-        if gain < AGREE:
+        cube[moving], found = descend(depths, cube[moving], size)
+        gain, lowest[moving] = lowest[moving] - found, found
+        moving = moving[gain >= AGREE]
+        if not len(moving):
             break
         size /= 3
-    return np.asarray(cube, np.float64)
+    return cube
 
 
 def _newton(evaluations: Evaluations, theta: Floats) -> Summit:
