@@ -27,6 +27,10 @@ class Future(Protocol):
         """What it returned; raises what it raised."""
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class _AsyncResult:
     """What `apply_async` gives, seen as a future."""
@@ -63,7 +67,7 @@ class Pool:
     size: int
     share: Callable[[Any], Any] | None = None
     silent: bool = False
-    is_lost: Callable[[], bool] = lambda: False
+    is_lost: Callable[[], bool] = _never
 
 
 def adapt(pool: Any, size: int | None = None) -> Pool:
@@ -112,7 +116,7 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
 def _vigil(pool: Any) -> Callable[[], bool]:
     """How to learn that this pool has not noticed a dead worker."""
     makes_processes = isinstance(getattr(pool, "_processes", None), dict)
-    return Vigil(pool).lost if makes_processes else lambda: False
+    return Vigil(pool).lost if makes_processes else _never
 
 
 def _sharer(pool: Any) -> Callable[[Any], Any] | None:
