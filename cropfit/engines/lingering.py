@@ -70,7 +70,12 @@ def _break_off(processes: list[Any], results: Any, calls: Any) -> None:
         if each.exitcode is None:
             with suppress(ProcessLookupError):
                 os.kill(each.pid, signal.SIGKILL)
-    with suppress(AttributeError, OSError):
-        results._writer.close()
-    with suppress(AttributeError, OSError):
-        calls._reader.close()
+    for queue, end in ((results, "_writer"), (calls, "_reader")):
+        with suppress(AttributeError, OSError):
+            _cut_off(getattr(queue, end).fileno())
+
+
+def _cut_off(descriptor: int) -> None:
+    """Let go of a pipe, but not of the descriptor, which the pool may close at any moment."""
+    with open(os.devnull, "r+b", buffering=0) as nothing:
+        os.dup2(nothing.fileno(), descriptor, inheritable=False)
