@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from cropfit.tending import Batches, Tended
+from cropfit.wording import number_of
 
 if TYPE_CHECKING:
     from cropfit.work.report import GrowReport
@@ -52,7 +53,7 @@ class Carried(Tended):
 
         file = os.path.abspath(path or f"{self.name}.tar")
         packed = pack(*self._open(), batches, file, hold=hold)
-        self.say(f"Packed {len(packed)} batches: {file}")
+        self.say(f"Packed {number_of(len(packed), 'batch')}: {file}")
         return file
 
     def unpack(self, path: str | os.PathLike[str]) -> GrowReport:

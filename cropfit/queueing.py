@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cropfit.errors import DesignError, NotReadyError
 from cropfit.tending import Batches, Tended
+from cropfit.wording import number_of
 from cropfit.work.limits import Duration
 
 if TYPE_CHECKING:
@@ -195,9 +196,9 @@ class Queued(Tended):
         return [job.id for job in submit(manifest.layout, script, self._say_job, former)]
 
     def _say_job(self, job: Job) -> None:
-        count = len(job.tasks())
-        what = f"batches {job.batches}" if job.batches else f"{count} workers"
-        self.say(f"{self.name}: {job.scheduler} job {job.id}, {count} tasks, {what}")
+        tasks = len(job.tasks())
+        what = f"batches {job.batches}" if job.batches else number_of(tasks, "worker")
+        self.say(f"{self.name}: {job.scheduler} job {job.id}, {number_of(tasks, 'task')}, {what}")
 
     def jobs(self) -> Jobs:
         """What was submitted, and what the scheduler and the crop each think of it.

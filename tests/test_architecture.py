@@ -34,6 +34,7 @@ LAYERS = {
     "cropfit.watched": 0,
     "cropfit.tables": 0,
     "cropfit.values": 0,
+    "cropfit.wording": 0,
     "cropfit.disk": 1,
     "cropfit.work": 2,
     "cropfit.engines": 3,

@@ -25,6 +25,7 @@ from cropfit.cli.common import (
 )
 from cropfit.errors import CropError, NotFoundError
 from cropfit.find import crops_below, crops_in, find_crop, is_crop
+from cropfit.wording import number_of
 
 
 @command({0: "shown", 2: "there is none, or one of them cannot be read"})
@@ -107,7 +108,7 @@ def errors(words: tuple[str, ...], parent_dir: str | None, traceback: bool, as_j
             click.echo(failure["traceback"])
     kinds = Counter(failure["type"] for failure in failures).most_common()
     counted = ": " + ", ".join(f"{count} {kind}" for kind, count in kinds) if kinds else ""
-    warn(f"{crop.name}: {len(failures)} failed cases{counted}")
+    warn(f"{crop.name}: {number_of(len(failures), 'failed case')}{counted}")
 
 
 def _told(failure: dict[str, Any]) -> str:

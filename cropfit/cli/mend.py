@@ -17,6 +17,7 @@ from cropfit.cli.common import (
     say_json,
     write_batches,
 )
+from cropfit.wording import number_of
 
 
 @command({0: "done, even if there are none", 2: "one of those named has not failed"})
@@ -43,7 +44,8 @@ def _tell(what: str, moved: list[int], as_json: bool) -> None:
     if as_json:
         say_json({"moved": moved})
     else:
-        click.echo(f"{len(moved)} batches {what}" + (f": {write_batches(moved)}" if moved else ""))
+        told = f": {write_batches(moved)}" if moved else ""
+        click.echo(f"{number_of(len(moved), 'batch')} {what}{told}")
 
 
 @command({0: "sound", 2: "the crop cannot be read"})
@@ -59,9 +61,11 @@ def clean(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> None
     if as_json:
         say_json(counts)
         return
+    dead = number_of(counts["dead"], "batch of dead workers")
+    leftovers = number_of(counts["leftovers"], "leftover")
     click.echo(
-        f"{counts['dead']} batches of dead workers given back, {counts['torn']} torn and "
-        f"{counts['lost']} lost ones sown again, {counts['leftovers']} leftovers removed"
+        f"{dead} given back, {counts['torn']} torn and {counts['lost']} lost ones sown again, "
+        f"{leftovers} removed"
         + (f", {counts['failed']} failed ones sown again" if "failed" in counts else "")
     )
 
@@ -81,12 +85,12 @@ def stop(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> None:
     if as_json:
         say_json({"location": crop.location, "workers": workers})
     else:
-        click.echo(f"{len(workers)} workers of {crop.name} were asked to leave")
+        click.echo(f"{number_of(len(workers), 'worker')} of {crop.name} asked to leave")
 
 
-@command({0: "deleted", 2: "workers are growing it, or nobody said yes"})
+@command({0: "deleted", 2: "workers are still growing it, or nobody said yes"})
 @crop_words()
-@click.option("--force", is_flag=True, help="Even while workers are growing it.")
+@click.option("--force", is_flag=True, help="Even while workers are still growing it.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(words: tuple[str, ...], parent_dir: str | None, force: bool, yes: bool) -> None:
     """Delete a crop with all its results."""

@@ -28,6 +28,7 @@ class Future(Protocol):
 
 
 def _never() -> bool:
+    """Say of a pool that tells of every death that it has lost none."""
     return False
 
 

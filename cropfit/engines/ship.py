@@ -26,6 +26,7 @@ from cropfit.disk.manifest import Manifest, read_manifest
 from cropfit.engines.abroad import Errand, Kit, move_out, root_of
 from cropfit.engines.pools import Future, Pool, adapt, named
 from cropfit.errors import CropError, DamagedError, DesignError
+from cropfit.wording import number_of
 from cropfit.work.batch import Leave, Policy
 from cropfit.work.grow import Worker
 from cropfit.work.parcel import bring_home, kit_names, read_files, read_objects
@@ -251,7 +252,9 @@ class Courier(Worker):
             raise Leave(report.reason, why.removeprefix("Left: ").rstrip("."))
         most = self.policy.max_fails
         if most is not None and len(self.report.failures) >= most:
-            raise Leave("max_fails", f"{len(self.report.failures)} cases failed (max_fails)")
+            raise Leave(
+                "max_fails", f"{number_of(len(self.report.failures), 'case')} failed (max_fails)"
+            )
 
     def _count(self, report: GrowReport) -> None:
         self.report.cases += report.cases

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cropfit.errors import CaseError, DesignError
 from cropfit.farming.frames import to_frame
+from cropfit.wording import number_of
 from cropfit.work.direct import Direct, OnError
 from cropfit.work.failures import Failures
 from cropfit.work.request import Request
@@ -146,7 +147,7 @@ def _grown(
         crop.grow(num_workers=num_workers, executor=executor, on_error=on_error)
         failures = crop.errors()
         if failures and on_error == "raise":
-            raise CaseError(f"{len(failures)} cases failed: {failures[0]['message']}")
+            raise CaseError(f"{number_of(len(failures), 'case')} failed: {failures[0]['message']}")
         result = crop.reap(False, allow_incomplete=bool(failures), nested=nested, **how)
     finally:
         shutil.rmtree(parent, ignore_errors=True)

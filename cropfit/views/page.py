@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from cropfit.views.glance import Glance
+from cropfit.wording import extent, number_of
 from cropfit.work.care import span
 from cropfit.work.failures import tell
 
@@ -28,8 +29,8 @@ def to_html(glance: Glance) -> str:
     """State, rate, remaining time, parameters and the last errors of a crop."""
     seen = glance.status
     parts = [
-        f"<div><b>{escape(seen.name)}</b> <span style='{_FAINT}'>{seen.num_cases:,} cases in "
-        f"{seen.num_batches:,} batches &middot; {escape(seen.location)}</span></div>",
+        f"<div><b>{escape(seen.name)}</b> <span style='{_FAINT}'>"
+        f"{extent(seen.num_cases, seen.num_batches)} &middot; {escape(seen.location)}</span></div>",
         _bar(glance),
         _legend(glance),
         _axes(glance),
@@ -95,10 +96,11 @@ def _workers(glance: Glance) -> str:
     told = []
     if alive:
         hosts = len({hand.host for hand in alive})
-        told.append(f"{len(alive)} workers on {hosts} {'host' if hosts == 1 else 'hosts'}")
+        told.append(f"{number_of(len(alive), 'worker')} on {number_of(hosts, 'host')}")
     if dead:
+        left = number_of(len(dead), "batch of dead workers")
         batches = ", ".join(str(hand.batch) for hand in dead[:5])
-        told.append(f"{len(dead)} batches have a dead worker ({batches}); any worker takes them up")
+        told.append(f"{left} ({batches}); any worker takes them up")
     return f"<div style='{_FAINT}'>{'; '.join(told)}</div>" if told else ""
 
 

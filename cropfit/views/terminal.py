@@ -24,6 +24,7 @@ from cropfit.errors import CropError
 from cropfit.tending import clean, open_crop
 from cropfit.views.glance import Glance, Looker
 from cropfit.views.listings import Seldom
+from cropfit.wording import extent
 from cropfit.work import care
 from cropfit.work.failures import tell
 
@@ -99,7 +100,7 @@ def _draw(glance: Glance | str, chosen: bool) -> RenderableType:
     head = Text.assemble(
         ("▶ " if chosen else "  ", "bold"),
         (seen.name, "bold"),
-        (f"  {seen.num_cases:,} cases in {seen.num_batches:,} batches  {seen.location}", "dim"),
+        (f"  {extent(seen.num_cases, seen.num_batches)}  {seen.location}", "dim"),
     )
     parts: list[RenderableType] = [head, _bar(glance)]
     if chosen:

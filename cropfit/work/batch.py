@@ -20,6 +20,7 @@ from cropfit.disk.expect import Expected
 from cropfit.disk.ledger import Claim
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import DesignError
+from cropfit.wording import number_of
 from cropfit.work.book import Book
 from cropfit.work.context import Case, Unfinished
 from cropfit.work.failures import Failure, describe, died
@@ -373,7 +374,7 @@ class BatchRun:
         if final and self.policy.raise_errors:
             raise Leave("error", f"case {self.case.index} raised {type(error).__name__}: {error}")
         if final and len(self.failures) >= (self.policy.max_fails or float("inf")):
-            raise Leave("max_fails", f"{len(self.failures)} cases failed (max_fails)")
+            raise Leave("max_fails", f"{number_of(len(self.failures), 'case')} failed (max_fails)")
 
     def _record(self, offset: int, failure: Failure) -> None:
         flat = int(self.flat[offset])

@@ -17,6 +17,7 @@ from cropfit.disk.layout import LOG
 from cropfit.disk.ledger import Held, Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
+from cropfit.wording import extent, number_of
 from cropfit.work.beds import lost_batches
 from cropfit.work.failures import Failure, Failures
 from cropfit.work.results import find_damage, footer_of, read_partial
@@ -91,16 +92,17 @@ class Status:
         }
         told = ", ".join(f"{n} {state}" for state, n in states.items() if n or state == "grown")
         lines = [
-            f"{self.name}: {self.num_cases} cases in {self.num_batches} batches  ({self.location})",
+            f"{self.name}: {extent(self.num_cases, self.num_batches)}  ({self.location})",
             f"[{self.bar()}] {100 * self.grown // max(self.num_batches, 1)} %   {told}",
         ]
         if self.workers:
             eta = "" if self.eta is None else f", about {span(self.eta)} left"
-            lines.append(f"{len(self.workers)} workers{eta}")
+            lines.append(f"{number_of(len(self.workers), 'worker')}{eta}")
         if self.dead:
+            left = number_of(len(self.dead), "batch of dead workers")
             lines.append(
-                f"{len(self.dead)} batches have a dead worker (first: {self.dead[:5]}); any worker "
-                f"takes them up, 'cropfit clean {self.name}' gives them back"
+                f"{left} (first: {self.dead[:5]}); any worker takes them up, "
+                f"'cropfit clean {self.name}' gives them back"
             )
         if self.failed:
             lines.append(
@@ -301,7 +303,7 @@ def delete(manifest: Manifest, ledger: Ledger, force: bool) -> None:
     busy = alive(ledger)
     if busy and not force:
         raise CropError(
-            f"{manifest.layout.root}: {len(busy)} workers are growing it (first: "
+            f"{manifest.layout.root}: {number_of(len(busy), 'worker')} still growing it (first: "
             f"{busy[0].claim.owner}). Stop them with 'cropfit stop {manifest.name}', or "
             "delete with force=True."
         )

@@ -13,6 +13,7 @@ from cropfit.batching import batch_numbers
 from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CaseError, DesignError
+from cropfit.wording import number_of
 from cropfit.work.batch import Policy
 from cropfit.work.failures import tell
 from cropfit.work.grow import Worker
@@ -201,8 +202,9 @@ def conclude(report: GrowReport, root: str, say: Callable[[str], None]) -> GrowR
         raise CaseError(f"{tell(last)} ({root})\n\n{last['traceback']}")
     say(str(report))
     if report.failures:
+        failed = number_of(len(report.failures), "case")
         say(
-            f"{len(report.failures)} cases failed, the first: {tell(report.failures[0])}. "
+            f"{failed} failed, the first: {tell(report.failures[0])}. "
             "See crop.errors(), then crop.retry()."
         )
     return report

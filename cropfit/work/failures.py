@@ -19,20 +19,43 @@ from time import time
 from types import TracebackType
 from typing import Any
 
+from cropfit.wording import number_of
+
 Failure = dict[str, Any]
 
 LONGEST_MESSAGE = 10_000  # characters that are kept
 LONGEST_TRACEBACK = 30_000
+MOST_SHOWN = 100  # of a list; all are in it
 
 
 class Failures(list[Failure]):
     """Failed cases, shown as a table of one line each; tracebacks are in the records."""
 
     def __repr__(self) -> str:
-        lines = (f"{tell(each)}  [attempt {each['attempt']}, {each['host']}]" for each in self)
-        return "\n".join([f"{len(self)} failed cases", *lines])
+        lines = [f"{tell(each)}  [{_circumstances(each)}]" for each in self[:MOST_SHOWN]]
+        return "\n".join([number_of(len(self), "failed case"), *lines, *self._hidden()])
 
     __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(
+            f"<details><summary><code>{escape(tell(each))}</code> "
+            f"<small>{escape(_circumstances(each))}</small></summary>"
+            f"<pre style='font-size:11px;overflow-x:auto'>{escape(each['traceback'])}</pre>"
+            "</details>"
+            for each in self[:MOST_SHOWN]
+        )
+        return f"<div>{number_of(len(self), 'failed case')}{rows}{''.join(self._hidden())}</div>"
+
+    def _hidden(self) -> list[str]:
+        more = len(self) - MOST_SHOWN
+        return [f"... {more:,} more in this list"] if more > 0 else []
+
+
+def _circumstances(failure: Failure) -> str:
+    return f"attempt {failure['attempt']}, {failure['host']}"
 
 
 def describe(error: BaseException) -> Failure:

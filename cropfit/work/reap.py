@@ -32,6 +32,7 @@ from cropfit.errors import (
     ResultError,
 )
 from cropfit.outputs import Outputs
+from cropfit.wording import number_of
 from cropfit.work.assemble import assemble, collect, nested
 from cropfit.work.care import alive, check_bad, remove
 from cropfit.work.request import hash_of
@@ -124,7 +125,7 @@ class Reaper:
         listed = self._survey(partly=self.wanted.allow_incomplete)
         if self.wanted.deletes and self.wanted.allow_incomplete and alive(self.ledger):
             raise CropError(
-                f"{self.manifest.layout.root}: workers are growing it; stop them before the crop "
+                f"{self.manifest.layout.root}: workers are still growing it; stop them before the crop "
                 f"is deleted ('cropfit stop {self.manifest.name}'), or reap with clean_up=False."
             )
         result = self._merge()
@@ -265,7 +266,7 @@ class Reaper:
             damaged = damaged or {bad.batch: str(bad)}
             first = next(iter(damaged))
             raise DamagedError(
-                f"{self.manifest.layout.root}: {len(damaged)} batches cannot be trusted and were "
+                f"{self.manifest.layout.root}: {number_of(len(damaged), 'batch')} damaged and "
                 f"sown again: {sorted(damaged)[:10]} ({damaged[first]}). Grow them with "
                 f"'cropfit grow {self.manifest.name}' and reap again; nothing else was changed."
             )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cropfit.wording import number_of
 from cropfit.work.failures import Failure
 
 if TYPE_CHECKING:
@@ -58,15 +59,15 @@ class GrowReport:
         """Tell of batches that somebody else grows."""
         if claims:
             who = ", ".join(f"{claim.batch} by {claim.owner}" for claim in claims[:3])
-            self.notes.append(f"{len(claims)} batches are growing elsewhere: {who}.")
+            self.notes.append(f"{number_of(len(claims), 'batch')} growing elsewhere: {who}.")
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(str(self))  # what a notebook shows
 
     def __str__(self) -> str:
-        parts = [f"{len(self.grown)} batches grown"]
+        parts = [f"{number_of(len(self.grown), 'batch')} grown"]
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
         if self.reason != "done":
             parts.append(f"ended by {self.reason}")
-        return ", ".join(parts) + f", {self.cases} cases computed"
+        return ", ".join(parts) + f", {number_of(self.cases, 'case')} computed"

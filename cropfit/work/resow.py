@@ -27,6 +27,7 @@ from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT
 from cropfit.errors import DamagedError, ExistsError
 from cropfit.grid import Grid, overlap
+from cropfit.wording import extent, number_of
 from cropfit.work.beds import (
     DIGESTS,
     Progress,
@@ -157,7 +158,7 @@ def _update_function(former: Manifest, request: Request, pickled: bytes, owner: 
     _repair(former, owner)
     function = describe_function(request.work)
     counts = Ledger(layout, owner, float(former.data["lease"])).counts()
-    grown = f"{counts['grown']} of {former.num_batches} batches grown"
+    grown = f"{counts['grown']} of {number_of(former.num_batches, 'batch')} grown"
     what = f"{layout.root} stands already, with {grown}"
     farmer = request.farmer or former.data.get("farmer")
     if function == former.data["function"] and is_whole(layout.function):
@@ -226,7 +227,7 @@ def _append(
     write_manifest(layout, data, str(owner))
     make_batches(layout, range(first_batch, first_batch + sown.batches.num_batches), progress)
     return (
-        f"Appended {sown.batches.num_cases} cases in {sown.batches.num_batches} batches "
+        f"Appended {extent(sown.batches.num_cases, sown.batches.num_batches)} "
         f"(from {first_batch}); {int((~new).sum())} of those given were there: {layout.root}"
     )
 

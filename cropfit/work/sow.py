@@ -30,6 +30,7 @@ from cropfit.disk.manifest import (
 )
 from cropfit.disk.owner import Owner
 from cropfit.errors import CropError, DamagedError, DesignError, ExistsError, NotFoundError
+from cropfit.wording import extent, number_of
 from cropfit.work.beds import Progress, entry, make_batches, make_states, write_objects
 from cropfit.work.provenance import describe_function, gather
 from cropfit.work.request import Request
@@ -123,8 +124,9 @@ def _find_former(root: str, request: Request, owner: Owner, *, replaced: bool) -
     ledger = Ledger(former.layout, owner, float(former.data["lease"]))
     busy = [held for held in ledger.held() if not held.dead]
     if replaced and busy:
+        workers = number_of(len(busy), "worker")
         raise CropError(
-            f"{root}: {len(busy)} workers are growing it (first: {busy[0].claim.owner}). Stop them "
+            f"{root}: {workers} still growing it (first: {busy[0].claim.owner}). Stop them "
             f"with 'cropfit stop {former.name}' before it is replaced."
         )
     return former
@@ -211,7 +213,7 @@ def _sow_new(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     batches = sown.batches
-    return f"Sowed {batches.num_cases} cases in {batches.num_batches} batches: {root}"
+    return f"Sowed {extent(batches.num_cases, batches.num_batches)}: {root}"
 
 
 def _put_in_place(draft: str, root: str, owner: Owner, replaces: bool) -> None:

@@ -190,11 +190,11 @@ def test_a_worker_that_is_asked_to_stop_finishes_its_case_and_ends_with_75(sow, 
     gate.wait_for_arrival()
     gate.let_go()
 
-    assert cropfit("stop", "grid").stdout == "1 workers of grid were asked to leave\n"
+    assert cropfit("stop", "grid").stdout == "1 worker of grid asked to leave\n"
     out, err = worker.communicate(timeout=200)
 
     assert worker.returncode == 75
-    assert "1 cases computed" in out
+    assert "1 case computed" in out
     assert "asked to stop" in err
     assert len(folders(crop)["sown"]) == 3
 

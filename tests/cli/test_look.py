@@ -21,7 +21,7 @@ def test_errors_tell_the_case_where_it_ran_and_how_to_repeat_it(odd_fails):
 
     assert listed.stdout.startswith("batch 2 case 1 (x=3) ValueError: not three  [")
     assert 'raise ValueError("not three\\nreally not")' in listed.stdout
-    assert listed.stderr == "grid: 1 failed cases: 1 ValueError\n"
+    assert listed.stderr == "grid: 1 failed case: 1 ValueError\n"
     assert [(f["batch"], f["offset"], f["arguments"]) for f in told] == [(2, 1, {"x": 3})]
     assert (elsewhere.exit_code, elsewhere.stdout) == (0, "")
     assert "ValueError: not three" in python(

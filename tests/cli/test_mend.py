@@ -34,7 +34,7 @@ def test_a_crop_that_is_growing_is_deleted_by_force_alone(in_case_3, here):
 
     refused = cropfit("delete", "grid", "--yes")
     assert refused.exit_code == 2
-    assert "are growing it" in refused.stderr
+    assert "still growing it" in refused.stderr
     assert cropfit("delete", "grid", "--yes", "--force").exit_code == 0
 
     assert not os.path.exists(crop.location)
@@ -52,8 +52,8 @@ def test_nothing_is_deleted_without_a_yes(plain):
 def test_failed_batches_are_set_aside_taken_back_and_tried_again(odd_fails):
     cropfit("grow")
 
-    assert cropfit("ignore").stdout == "1 batches set aside: 2\n"
-    assert cropfit("ignore", "2", "--undo").stdout == "1 batches sown again: 2\n"
+    assert cropfit("ignore").stdout == "1 batch set aside: 2\n"
+    assert cropfit("ignore", "2", "--undo").stdout == "1 batch sown again: 2\n"
     cropfit("grow")
     assert json.loads(cropfit("retry", "--json").stdout) == {"moved": [2]}
     assert cropfit("retry").stdout == "0 batches sown again\n"

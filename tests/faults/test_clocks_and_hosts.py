@@ -177,7 +177,7 @@ def test_a_dead_host_is_known_by_its_silence_alone(
     until(lambda: len(log.lines()) == 2)
     report = crop.grow()  # who does not wait goes home, and says who has the rest
     assert report.grown == [2]
-    assert "1 batches are growing elsewhere: 1 by node7." in report.notes[-1]
+    assert "1 batch growing elsewhere: 1 by node7." in report.notes[-1]
 
     again.touch()
     dead = int(log.lines()[1].split()[2])

@@ -455,7 +455,7 @@ def test_a_child_of_the_function_does_not_keep_a_dead_workers_claim_alive(
         os.kill(child, 0)  # it is there all the time
     finally:
         os.kill(child, signal.SIGKILL)
-    assert "1 cases" in said
+    assert "1 case" in said
     assert took > 1.5
     assert crop.reap(to=False)["z"].values.tolist() == [0]
 
@@ -594,7 +594,7 @@ def test_a_worker_whose_batch_was_taken_from_it_says_so_and_goes_on(
 
     assert workers[0].returncode == 0, said
     assert "Batch 1 was taken over by another worker meanwhile" in said
-    assert "1 batches grown" in said
+    assert "1 batch grown" in said
     assert [line.split()[1] for line in log.lines()] == ["0", "0", "1", "2", "3"]
     assert crop.reap(to=False)["z"].values.tolist() == [*range(4)]
 

@@ -122,7 +122,7 @@ def test_a_crop_that_is_sown_later_is_found(here, rounds_in):
     rounds_in(heard)
     for name in ("early", "late"):
         crop = sow(name, lambda x: x, batchsize=6)
-        heard.wait_for(f"{name}: 1 batches grown, 6 cases computed")
+        heard.wait_for(f"{name}: 1 batch grown, 6 cases computed")
         assert stand(crop) == {"grown": 1}
 
 
@@ -134,13 +134,13 @@ def test_a_crop_that_cannot_be_grown_is_left_alone_until_it_is_sown_again(here, 
     heard.wait_for(f"{whole.location} is left alone until its function is sown again")
 
     other = sow("other", lambda x: x, batchsize=6)
-    heard.wait_for("other: 1 batches grown")
+    heard.wait_for("other: 1 batch grown")
     assert (stand(whole), stand(other)) == ({"sown": 1}, {"grown": 1})
     assert sum("left alone" in line for line in heard.lines) == 1
 
     again = cf.Crop(lambda x: x, "broken", var_names=["y"], verbosity=0, batchsize=6)
     again.sow_combos({"x": range(6)}, exists="replace")
-    heard.wait_for("broken: 1 batches grown")
+    heard.wait_for("broken: 1 batch grown")
     assert stand(again) == {"grown": 1}
 
 
@@ -244,7 +244,7 @@ class TestRules:
             heard.wait_for("The rules before it hold on.")
             assert stand(crop) == {"sown": 1}
             rules.write_text("num_workers = 1\nturn = 5\n")
-            heard.wait_for("paused: 1 batches grown")
+            heard.wait_for("paused: 1 batch grown")
         finally:
             rounds.leave()
             thread.join(200)

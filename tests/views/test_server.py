@@ -123,7 +123,7 @@ def test_with_leave_actions_want_the_token_where_no_other_site_can_put_it(here: 
         assert len(folders(crop)["failed"]) == 1
 
         assert server.ask(path) == (405, "Method Not Allowed")
-        assert server.ask(path, method="POST") == (200, {"said": "grid: 1 batches sown again."})
+        assert server.ask(path, method="POST") == (200, {"said": "grid: 1 batch sown again."})
         assert server.ask("/api/actions/delete?crop=.crop-grid", method="POST")[0] == 404
 
     assert len(folders(crop)["sown"]) == 1
@@ -214,7 +214,7 @@ def test_a_browser_sees_a_crop_grow_and_can_stop_and_retry(here: Path, browser: 
 
         mark.touch()
         page.get_by_role("button", name="Retry failed").click()
-        page.get_by_text("1 batches sown again").wait_for()
+        page.get_by_text("1 batch sown again").wait_for()
         crop.grow()
         page.locator("#map[aria-label='8 grown']").wait_for()
         page.select_option("#what", "seconds")

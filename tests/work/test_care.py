@@ -110,7 +110,7 @@ def test_status_tells_workers_rate_and_time_left(here: Path) -> None:
     assert 0.1 <= status.batch_seconds < 60
     assert status.rate == pytest.approx(1 / status.batch_seconds)
     assert status.eta == pytest.approx(4 * status.batch_seconds)
-    assert "1 workers, about" in text
+    assert "1 worker, about" in text
     assert crop.status().eta is None
 
 
@@ -132,7 +132,7 @@ def test_dead_claims_are_told_and_given_back(here: Path) -> None:
     worker.communicate()
 
     assert crop.status().dead == [2]
-    assert "1 batches have a dead worker" in str(crop)
+    assert "1 batch of dead workers" in str(crop)
     assert crop.clean()["dead"] == 1
     assert (crop.status().growing, crop.status().sown) == (0, 2)
     crop.grow()
@@ -164,9 +164,31 @@ def test_errors_are_a_table_of_arguments_error_place_and_attempt(mixed: cf.Crop)
     }
     assert {"traceback", "attempt", "host", "pid", "seconds", "time"} <= failure.keys()
     assert str(mixed.errors()).splitlines() == [
-        "1 failed cases",
+        "1 failed case",
         f"batch 3 case 0 (x=2) ValueError: two  [attempt 1, {os.uname().nodename}]",
     ]
+
+
+def test_a_notebook_shows_errors_as_a_list_that_opens_to_tracebacks(mixed: cf.Crop) -> None:
+    shown = mixed.errors()._repr_html_()
+
+    assert "1 failed case<details>" in shown
+    assert "batch 3 case 0 (x=2) ValueError: two" in shown
+    assert "Traceback (most recent call last)" in shown
+    assert shown.count("<details>") == shown.count("</details>") == 1
+
+
+def test_of_very_many_errors_the_first_hundred_are_shown(here: Path) -> None:
+    crop = sown(lambda x: 1 // 0, cases=1234, batchsize=1000)
+    crop.grow()
+
+    errors = crop.errors()
+
+    assert len(errors) == 1234
+    assert len(str(errors).splitlines()) == 102
+    assert str(errors).startswith("1,234 failed cases\nbatch 1 case 0")
+    assert str(errors).endswith("\n... 1,134 more in this list")
+    assert errors._repr_html_().count("<details>") == 100
 
 
 # -- by hand ---------------------------------------------------------------------------
@@ -255,7 +277,7 @@ def test_reap_finds_the_damage_itself_and_changes_nothing_else(here: Path) -> No
     crop.grow()
     (results,) = Path(crop.location, "grown/000003").iterdir()
     damage(results, "flipped")
-    with pytest.raises(cf.DamagedError, match=r"1 batches cannot be trusted .*\[3\]"):
+    with pytest.raises(cf.DamagedError, match=r"1 batch damaged and sown again: \[3\]"):
         crop.reap()
 
     assert tree(here)[0] == ".crop-it"
@@ -301,7 +323,7 @@ def test_delete_is_refused_while_workers_live(here: Path) -> None:
     crop = sown(work, cases=2)
     worker = start(GROW, crop.location)
     gate.wait_for_arrival()
-    with pytest.raises(cf.CropError, match=rf"1 workers are growing it .*\.{worker.pid}\."):
+    with pytest.raises(cf.CropError, match=rf"1 worker still growing it .*\.{worker.pid}\."):
         crop.delete()
     gate.let_go()
     worker.communicate(timeout=200)
@@ -336,7 +358,7 @@ def test_replace_is_refused_while_workers_live(here: Path) -> None:
     crop = sown(work, cases=1)
     worker = start(GROW, crop.location)
     gate.wait_for_arrival()
-    with pytest.raises(cf.CropError, match="workers are growing it"):
+    with pytest.raises(cf.CropError, match="still growing it"):
         crop.sow_combos({"x": [5]}, exists="replace")
     gate.let_go()
     worker.communicate(timeout=200)
@@ -399,5 +421,5 @@ def test_a_crop_that_is_read_only_can_be_looked_at_and_reaped(here: Path) -> Non
     assert lines[0] == "1 1 ['otherhost.77.0a1b2c3d-ff-01234567']"
     assert lines[1] == "1 [2, 3, 4] {}"
     assert lines[2] == "1"
-    assert "workers are growing it" in lines[3] or "cannot be deleted" in lines[3]
+    assert "still growing it" in lines[3] or "cannot be deleted" in lines[3]
     assert "some.nc" in tree(here)

@@ -514,7 +514,7 @@ def test_a_reap_while_workers_are_alive_deletes_nothing_under_them(here: Path) -
     crop.sow_combos({"x": range(3)})
     worker = start(GROW, crop.location)
     gate.wait_for_arrival()
-    with pytest.raises(cf.CropError, match="workers are growing it"):
+    with pytest.raises(cf.CropError, match="still growing it"):
         crop.reap(allow_incomplete=True, clean_up=True)
     with pytest.raises(cf.NotReadyError):
         crop.reap()

@@ -25,6 +25,7 @@ from cropfit.engines.schedulers.formats import ranges
 from cropfit.engines.schedulers.records import Job, Recorder, read_jobs
 from cropfit.engines.schedulers.script import Part, Script
 from cropfit.errors import CropError, NotFoundError
+from cropfit.wording import number_of
 
 PATIENCE = 120.0  # seconds; a busy controller may take a while to answer
 _GONE = re.compile(r"unknown job|not found|does not exist|invalid job id|has finished", re.I)
@@ -205,10 +206,11 @@ class Jobs:
         ]
         lines.append(f"{self.name}: batches {_counted(self.counts)}")
         if self.left_over:
+            batches = number_of(len(self.left_over), "batch")
             lines.append(
-                f"{len(self.left_over)} batches are left over by tasks that have ended (first: "
-                f"{self.left_over[:5]}); 'cropfit submit {self.name}' submits them again, logs are "
-                f"in {self.jobs[-1].output_dir}"
+                f"{batches} left over by tasks that have ended (first: {self.left_over[:5]}); "
+                f"'cropfit submit {self.name}' submits them again, logs are in "
+                f"{self.jobs[-1].output_dir}"
             )
         return "\n".join(lines)
 

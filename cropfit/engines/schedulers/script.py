@@ -18,6 +18,7 @@ from cropfit.engines.schedulers.formats import braces, ranges
 from cropfit.engines.schedulers.jinja import Template
 from cropfit.engines.schedulers.resources import Resources, one_line
 from cropfit.errors import DesignError
+from cropfit.wording import number_of
 from cropfit.work.limits import THREADS
 
 Escalation = Callable[[int, int], Resources | Mapping[str, Any]]
@@ -289,7 +290,9 @@ class _Writer:
 
     def _about(self, batches: Sequence[int] | None, tasks: int) -> str:
         if batches is None:
-            what = f"{tasks} workers, each of which grows what is left until nothing is"
+            what = (
+                f"{number_of(tasks, 'worker')}, each of which grows what is left until nothing is"
+            )
         elif tasks == 1:
             what = f"batch {batches[0]}"
         else:

@@ -25,6 +25,7 @@ from cropfit.views.glance import Glance, Looker
 from cropfit.views.listings import Seldom, Snapshot
 from cropfit.views.server.heat import FAILED, SECONDS, HeatMap
 from cropfit.views.server.objects import Objects, Query
+from cropfit.wording import number_of
 from cropfit.work import care
 from cropfit.work.failures import Failure
 
@@ -240,7 +241,8 @@ def _stop(manifest: Manifest, ledger: Ledger) -> str:
 
 
 def _retry(manifest: Manifest, ledger: Ledger) -> str:
-    return f"{manifest.name}: {len(care.shift(ledger, 'failed', 'sown', None))} batches sown again."
+    moved = care.shift(ledger, "failed", "sown", None)
+    return f"{manifest.name}: {number_of(len(moved), 'batch')} sown again."
 
 
 def _clean(manifest: Manifest, ledger: Ledger) -> str:
