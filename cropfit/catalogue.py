@@ -126,11 +126,6 @@ class Catalogue(PicturedCatalogue, Crop):
         self._declared = declared(self._manifest().outputs)
         self.sow_combos({OBJECT: new}, exists="append")
 
-    def clean(self) -> dict[str, int]:
-        """Give failed and dead objects back to be fitted; nobody alive is disturbed."""
-        counts = super().clean()
-        return {**counts, "failed": len(self.retry())}
-
     def reap(self, to: str | os.PathLike[str] | bool | None = None, **options: Any) -> Any:
         """The Dataset of all objects, saved and verified; then the crop is deleted.
 

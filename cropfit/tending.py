@@ -29,6 +29,21 @@ def open_crop(root: str) -> tuple[Manifest, Ledger]:
     return manifest, Ledger(manifest.layout, Owner.here(), float(manifest.data["lease"]))
 
 
+def is_catalogue(manifest: Manifest) -> bool:
+    """Whether `fit_catalogue` sowed a crop."""
+    return (manifest.data.get("farmer") or {}).get("kind") == "catalogue"
+
+
+def clean(manifest: Manifest, ledger: Ledger) -> dict[str, int]:
+    """Bring a crop into a sound state; failed objects of a catalogue are given back, too."""
+    from cropfit.work import care
+
+    counts = care.clean(manifest, ledger)
+    if is_catalogue(manifest):
+        counts["failed"] = len(care.shift(ledger, "failed", "sown", None))
+    return counts
+
+
 class Tended:
     """One crop, as far as its folder alone is needed; `cropfit.Crop` adds sowing and growing.
 
@@ -205,10 +220,9 @@ class Tended:
     def clean(self) -> dict[str, int]:
         """Bring dead claims, torn files and leftovers into a sound state; returns counts.
 
-        Workers that are alive are not disturbed. Reads every grown batch once.
+        Workers that are alive are not disturbed. Reads every grown batch once. Objects of a
+        catalogue that failed are given back to be fitted, as by `retry`.
         """
-        from cropfit.work.care import clean
-
         return clean(*self._open())
 
     def check_bad(self, *, repair: bool = True) -> dict[int, str]:

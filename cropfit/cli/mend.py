@@ -57,12 +57,7 @@ def clean(words: tuple[str, ...], parent_dir: str | None, as_json: bool) -> None
     Workers that are alive are not disturbed. Every grown batch is read once. Objects of a
     catalogue that failed are given back to be fitted, as by retry.
     """
-    from cropfit.fitting.catalogue.keeper import Keeper
-
-    crop = open_crop(find_only(words, parent_dir))
-    counts = crop.clean()
-    if isinstance(crop.farmer, Keeper):
-        counts["failed"] = len(crop.retry())
+    counts = open_crop(find_only(words, parent_dir)).clean()
     if as_json:
         say_json(counts)
         return

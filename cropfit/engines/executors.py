@@ -205,7 +205,7 @@ class Employer:
                 self._fill(pool)
                 if not self._running:
                     return
-                self._collect(pool.silent)
+                self._collect(pool)
         except KeyboardInterrupt:
             self._dismiss()
             raise
@@ -254,12 +254,15 @@ class Employer:
             time.sleep(POLL)
         return self.ledger.counts()["sown"] > 0  # whoever was asked to leave gave it back
 
-    def _collect(self, silent: bool) -> None:
+    def _collect(self, pool: Pool) -> None:
         """Wait for a turn to end, and count what it did."""
         idle, look, done = 0, time.monotonic() + LOOK_EVERY, self._done()
         while not (ended := [given for given in self._running if given.future.done()]):
             time.sleep(POLL)
-            if silent and time.monotonic() > look:
+            if pool.is_lost():
+                self._give_up()
+                raise _BrokenPool from self._losses.error
+            if pool.silent and time.monotonic() > look:
                 look = time.monotonic() + LOOK_EVERY
                 held, before, done = self.ledger.held(), done, self._done()
                 idle = idle + 1 if done == before and all(each.dead for each in held) else 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.pool import ThreadPool
 from typing import Any, Protocol
 
+from cropfit.engines.lingering import Vigil, closed_in_time
 from cropfit.errors import DesignError, MissingDependencyError
 
 NAMES = ("loky", "threads", "processes", "dask", "ray", "mpi", "joblib")
@@ -24,6 +25,11 @@ class Future(Protocol):
 
     def result(self) -> Any:
         """What it returned; raises what it raised."""
+
+
+def _never() -> bool:
+    """Say of a pool that tells of every death that it has lost none."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,15 @@ class Pool:
         task's arguments, so that it travels once a worker and not once a task.
     silent : bool
         Whether a task whose worker dies never ends. Such a pool is on this host.
+    is_lost : callable
+        Whether a worker is dead, which the pool should have noticed by now.
     """
 
     submit: Callable[..., Future]
     size: int
     share: Callable[[Any], Any] | None = None
     silent: bool = False
+    is_lost: Callable[[], bool] = _never
 
 
 def adapt(pool: Any, size: int | None = None) -> Pool:
@@ -82,7 +91,12 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
     if hasattr(pool, "submit"):
         # Dask takes equal calls for one and the same unless told otherwise.
         options = {"pure": False} if hasattr(pool, "scheduler_info") else {}
-        return Pool(lambda task, *args: pool.submit(task, *args, **options), size, _sharer(pool))
+        return Pool(
+            lambda task, *args: pool.submit(task, *args, **options),
+            size,
+            _sharer(pool),
+            is_lost=_vigil(pool),
+        )
     if type(pool).__module__.startswith("ipyparallel"):
         view = pool.client.load_balanced_view(targets=pool.targets)
         return Pool(lambda task, *args: _AsyncResult(view.apply_async(task, *args)), size)
@@ -98,6 +112,12 @@ def adapt(pool: Any, size: int | None = None) -> Pool:
         f"executor= takes what has submit() or apply_async(), or one of {', '.join(NAMES)}; "
         f"got a {type(pool).__name__}."
     )
+
+
+def _vigil(pool: Any) -> Callable[[], bool]:
+    """How to learn that this pool has not noticed a dead worker."""
+    makes_processes = isinstance(getattr(pool, "_processes", None), dict)
+    return Vigil(pool).lost if makes_processes else _never
 
 
 def _sharer(pool: Any) -> Callable[[Any], Any] | None:
@@ -169,7 +189,7 @@ def named(name: str, size: int | None) -> Iterator[Pool]:
 def _loky(size: int | None) -> Iterator[Any]:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    with ProcessPoolExecutor(size or os.cpu_count()) as pool:
+    with closed_in_time(ProcessPoolExecutor(size or os.cpu_count())) as pool:
         yield pool
 
 
@@ -181,11 +201,9 @@ def _threads(size: int | None) -> Iterator[Any]:
 
 @contextmanager
 def _processes(size: int | None) -> Iterator[Any]:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from cropfit.engines.plain import PlainPool
 
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(size or os.cpu_count(), context) as pool:
+    with PlainPool(size or os.cpu_count() or 1) as pool:
         yield pool
 
 

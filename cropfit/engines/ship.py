@@ -158,11 +158,12 @@ class Courier(Worker):
             return
         self._shared = ()
         first = self._pool.submit(self._errand(0), kit)  # alone, so that it comes once a host
-        while not first.done():
+        while not first.done() and not self._pool.is_lost():
             self._interrupts.check()
             time.sleep(POLL[1])
         with contextlib.suppress(Exception):
-            first.result()  # whoever needs the kit will say so
+            if first.done():
+                first.result()  # whoever needs the kit will say so
 
     def _errand(self, batch: int, folder: str = "") -> Errand:
         fails = len(self.report.failures)
@@ -215,6 +216,9 @@ class Courier(Worker):
             time.sleep(pause)
             pause = min(2 * pause, POLL[1])
             self._may_start(0.0)
+            if self._pool.is_lost():
+                self._give_up_pool()
+                break
             if self._pool.silent and time.monotonic() > look:
                 look = time.monotonic() + LOOK_EVERY
                 dead, working = self._look_at_this_host()
@@ -284,6 +288,14 @@ class Courier(Worker):
         there = read_manifest(root).layout
         held = Ledger(there, self.owner, self.ledger.lease).held()
         return {each.claim.batch for each in held if each.dead}, any(not h.dead for h in held)
+
+    def _give_up_pool(self) -> None:
+        """Take all that is in flight for lost; a pool of ours is made anew."""
+        error = CropError("a worker died, which the pool has not noticed")
+        self._lose(list(self._running), error)
+        if not isinstance(self._executor, str):
+            raise self._told(error)
+        self._open_pool()
 
     def _lose(self, entries: list[tuple[Future, Claim]], error: Exception) -> None:
         for entry in entries:

@@ -158,7 +158,7 @@ class Sampler(Wrapped):
         if not sync or self.data_name is None:
             self._unsaved = rows
             return
-        from cropfit.farming.lock import locked
+        from cropfit.disk.lock import locked
 
         with locked(self.data_name):
             table = _joined(self._read(), rows)
@@ -172,7 +172,7 @@ class Sampler(Wrapped):
         if new_full_df is None:
             self.add_df(_joined(None, None))
             return
-        from cropfit.farming.lock import locked
+        from cropfit.disk.lock import locked
 
         with locked(self.data_name):
             save_table(new_full_df, self.data_name, self.engine)
@@ -183,7 +183,7 @@ class Sampler(Wrapped):
         self._full_df = self._unsaved = None
         if self.data_name is None:
             return
-        from cropfit.farming.lock import locked
+        from cropfit.disk.lock import locked
 
         with locked(self.data_name), contextlib.suppress(FileNotFoundError):
             if backup:

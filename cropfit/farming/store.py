@@ -12,13 +12,13 @@ import shutil
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from cropfit.disk.lock import locked
 from cropfit.disk.netcdf import load_dataset, open_dataset, save_dataset
 from cropfit.disk.owner import Owner
 from cropfit.disk.publish import DRAFT, check_own
 from cropfit.disk.verified import save_pickle
 from cropfit.errors import DamagedError, DesignError
 from cropfit.farming.join import RTOL
-from cropfit.farming.lock import locked
 from cropfit.farming.merge import merge
 from cropfit.work.sow import abandoned
 

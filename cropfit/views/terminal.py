@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cropfit.errors import CropError
-from cropfit.tending import open_crop
+from cropfit.tending import clean, open_crop
 from cropfit.views.glance import Glance, Looker
 from cropfit.views.listings import Seldom
 from cropfit.wording import extent
@@ -160,7 +160,7 @@ def _retry(root: str) -> str:
 
 def _clean(root: str) -> str:
     manifest, ledger = open_crop(root)
-    counts = care.clean(manifest, ledger)
+    counts = clean(manifest, ledger)
     return f"{manifest.name}: " + ", ".join(f"{n} {what}" for what, n in counts.items())
 
 

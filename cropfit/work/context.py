@@ -138,6 +138,11 @@ def current_case() -> Case:
     return getattr(_here, "case", None) or _by_hand
 
 
+def within_case() -> bool:
+    """Whether this thread computes a case, and is not called by hand."""
+    return getattr(_here, "case", None) is not None
+
+
 @contextlib.contextmanager
 def entered(case: Case) -> Iterator[None]:
     """Make `case` the current one of this thread; a function may grow another crop inside."""

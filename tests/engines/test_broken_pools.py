@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -18,7 +19,8 @@ from steps import Tally
 
 import cropfit as cf
 from cropfit.disk.ledger import Ledger
-from cropfit.engines.pools import adapt
+from cropfit.engines.lingering import closed_in_time
+from cropfit.engines.pools import adapt, named
 
 SPAWN = multiprocessing.get_context("spawn")
 POOLS = {
@@ -350,3 +352,121 @@ def test_workers_that_are_long_in_starting_are_waited_for(tmp_path, monkeypatch)
 def wait_for(path):
     while not path.exists():
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("name", ["loky", "processes"])
+def test_a_pool_closes_though_an_idle_worker_took_the_lock_of_its_queue_along(
+    monkeypatch, name, which
+):
+    """One of two holds the lock; its death comes as the pool closes, which looks no more."""
+    monkeypatch.setattr("cropfit.engines.lingering.GRACE", 1.0)
+    others = children()
+    with named(name, 2) as pool:
+        turns = [pool.submit(time.sleep, 0.1) for _ in range(2)]
+        for turn in turns:
+            turn.result()
+        workers = sorted(set(children()).difference(others))
+        os.kill(workers[which % len(workers)], signal.SIGKILL)
+
+    end = time.monotonic() + 100
+    while set(workers) & set(children()) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not set(workers) & set(children())
+
+
+def children():
+    """Ids of the processes that this one started with multiprocessing, and are alive."""
+    return [each.pid for each in multiprocessing.active_children()]
+
+
+@pytest.mark.parametrize("ship", [False, True])
+@pytest.mark.parametrize("name", ["loky", "processes"])
+def test_a_worker_that_kills_the_other_one_costs_no_result(tmp_path, name, ship):
+    """The other is at work, or idle, or between the two."""
+    pids = tmp_path / "pids"
+    pids.mkdir()
+
+    def work(x):
+        (pids / str(os.getpid())).touch()
+        while len(os.listdir(pids)) < 2:
+            time.sleep(0.01)
+        if x >= 6 and not (tmp_path / "killed").exists():
+            (tmp_path / "killed").touch()
+            for pid in map(int, os.listdir(pids)):
+                if pid != os.getpid():
+                    os.kill(pid, signal.SIGKILL)
+        return x
+
+    crop = sow(tmp_path, work, batchsize=1)
+    report = crop.grow(executor=name, num_workers=2, ship=ship)
+
+    assert report.reason == "done"
+    assert crop.reap()["z"].values.tolist() == list(range(12))
+
+
+def dies_while_it_sends(mark):
+    """Kill this process when its main thread has begun to write what it has found."""
+    main = threading.main_thread().ident
+
+    def watch():
+        while "_send" not in names(sys._current_frames().get(main)):
+            time.sleep(0.0005)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def names(frame):
+        found = []
+        while frame:
+            found.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return found
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def sow_large(folder):
+    mark = folder / "killed"
+
+    def work(x):
+        if x == 3 and not mark.exists():
+            dies_while_it_sends(mark)
+        return bytes(20_000_000 + x)
+
+    return sow(folder, work, number=6, batchsize=1)
+
+
+def assert_large(crop):
+    lengths = [len(each) for each in crop.reap(to=False)["z"].values]
+    assert lengths == [20_000_000 + x for x in range(6)]
+
+
+@pytest.mark.parametrize("name", ["loky", "processes"])
+def test_a_worker_that_is_killed_with_half_its_result_sent_is_replaced(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("cropfit.engines.lingering.NOTICE", 1.0)
+    monkeypatch.setattr("cropfit.engines.lingering.GRACE", 1.0)
+    crop = sow_large(tmp_path)
+    report = crop.grow(executor=name, num_workers=2, ship=True)
+
+    assert (tmp_path / "killed").exists()
+    assert (report.reason, sorted(report.grown)) == ("done", [1, 2, 3, 4, 5, 6])
+    assert [len(each) for each in crop.reap(to=False)["z"].values] == [
+        20_000_000 + x for x in range(6)
+    ]
+
+
+def test_a_pool_of_the_users_that_waits_for_half_a_result_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("cropfit.engines.lingering.NOTICE", 1.0)
+    monkeypatch.setattr("cropfit.engines.lingering.GRACE", 1.0)
+    crop = sow_large(tmp_path)
+    with (
+        closed_in_time(concurrent.futures.ProcessPoolExecutor(1, SPAWN)) as pool,
+        pytest.raises(cf.CropError, match="takes no more work"),
+    ):
+        crop.grow(executor=pool, ship=True)
+
+    assert crop.status().to_dict()["growing"] == 0
+    crop.grow()
+    assert [len(each) for each in crop.reap(to=False)["z"].values] == [
+        20_000_000 + x for x in range(6)
+    ]

@@ -420,6 +420,29 @@ def test_the_command_clean_gives_failed_objects_back_too(here):
     assert cat.merge().status.tolist() == ["waiting"]
 
 
+@pytest.mark.parametrize("way", ["watch", "serve"])
+def test_the_key_and_the_button_for_clean_give_failed_objects_back_too(here, way):
+    def stops(key):
+        raise OSError("never there")
+
+    cat = catalogue(["bad"], load_data=stops)
+    cat.grow()
+    if way == "watch":
+        from cropfit.views.terminal import Screen
+
+        screen = Screen(lambda: [cat.location])
+        screen.look()
+        screen.press("c")
+        said = screen.note
+    else:
+        from cropfit.views.server.feed import Feed
+
+        said = Feed(cat.location).act("clean")
+
+    assert "1 failed" in said
+    assert cat.merge().status.tolist() == ["waiting"]
+
+
 # -- analysis and pictures -----------------------------------------------------------
 
 

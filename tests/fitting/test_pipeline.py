@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 from pathlib import Path
@@ -332,6 +333,36 @@ def test_a_run_killed_in_a_function_or_program_goes_on_there(here, monkeypatch, 
 
 
 # -- what is shown ---------------------------------------------------------------------
+
+
+ONE_RUN = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import cropfit as cf
+from steps import Gate
+gate = Gate.__new__(Gate)
+gate.folder = sys.argv[1]
+def found(data, former):
+    if sys.argv[2] == "stop":
+        gate.stop_here()
+cf.Pipeline([cf.Stage("look", found)]).run(seed=1)
+"""
+
+
+def test_a_folder_is_run_by_one_process_at_a_time_and_taken_over_from_a_dead_one(here):
+    gate = Gate(here / "gate")
+    first = start(ONE_RUN, gate.folder, "stop")
+    gate.wait_for_arrival()
+    before = tree(here)
+    told = python(ONE_RUN, gate.folder, "go", ok=False)
+    assert f"pipeline is being written by process {first.pid} on" in told
+    assert tree(here) == before
+
+    first.kill()
+    first.wait(timeout=200)
+    assert python(ONE_RUN, gate.folder, "go") == ""
+    assert (here / "pipeline" / "look" / "done.json").exists()
+    assert [name for name in os.listdir(here) if "lock" in name] == []
 
 
 def test_the_result_tells_stages_states_times_and_values_handed_on(here):

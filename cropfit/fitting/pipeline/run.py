@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from cropfit.disk.lock import LEASE, locked
 from cropfit.errors import CropError, DesignError, StageError
 from cropfit.fitting.identity import told
 from cropfit.fitting.pipeline.inherit import Best, Inherited
@@ -33,6 +34,7 @@ from cropfit.fitting.pipeline.stage import Stage, check_cores
 from cropfit.fitting.pipeline.template import known_before
 from cropfit.fitting.pipeline.work import Found, Job
 from cropfit.fitting.result import Fit
+from cropfit.work.context import within_case
 
 __all__ = ["Pipeline"]
 
@@ -163,21 +165,24 @@ class Pipeline:
             again, or what was put in its place.
         ExistsError
             The folder has stages of other data, models or options; says what differs.
+        CropError
+            Another process runs it in that folder right now; says which, and where.
         """
         path = os.path.abspath(os.fspath(folder if folder is not None else self.name))
         cores = self._cores(n_cores_list)
         kept = self._folders(path, data)
-        for each in kept:
-            each.check()
-        seed = open_folder(path, seed)
-        result = self._empty(kept, path)
-        best: dict[str, Best] = {}
-        for place, stage in enumerate(self.stages):
-            job = self._job(place, data, kept[place], best, result, cores[place], seed)
-            self._one(place, stage, job, kept[place], result.stages[place])
-            self._remember(stage, result.stages[place], best)
-            if plot_result:
-                _draw(result.stages[place])
+        _check(kept)
+        with locked(path, _patience()):
+            _check(kept)  # who ran it until now may have been another pipeline
+            seed = open_folder(path, seed)
+            result = self._empty(kept, path)
+            best: dict[str, Best] = {}
+            for place, stage in enumerate(self.stages):
+                job = self._job(place, data, kept[place], best, result, cores[place], seed)
+                self._one(place, stage, job, kept[place], result.stages[place])
+                self._remember(stage, result.stages[place], best)
+                if plot_result:
+                    _draw(result.stages[place])
         return result
 
     def plan(
@@ -207,8 +212,7 @@ class Pipeline:
         path = os.path.abspath(os.fspath(folder if folder is not None else self.name))
         cores = self._cores(n_cores_list)
         kept = self._folders(path, data)
-        for each in kept:
-            each.check()
+        _check(kept)
         result = self._empty(kept, path)
         number = open_folder(path, seed) if write else 0
         best: dict[str, Best] = {}
@@ -293,6 +297,16 @@ class Pipeline:
     def _repr_html_(self) -> str:
         stages = [StageResult(stage.name, stage.work.kind) for stage in self.stages]
         return PipelineResult(self.name, stages, "")._repr_html_()
+
+
+def _check(kept: Sequence[Folder]) -> None:
+    for each in kept:
+        each.check()
+
+
+def _patience() -> float:
+    """How long to wait for who runs the same: for a batch's former worker until it is dead."""
+    return 2 * LEASE if within_case() else 0.0
 
 
 def _fill(found: StageResult, stage: Stage, made: Found, seconds: float) -> None:

@@ -20,11 +20,11 @@ from cropfit.disk.ledger import Ledger
 from cropfit.disk.manifest import Manifest
 from cropfit.errors import CropError, NotFoundError
 from cropfit.find import is_crop
-from cropfit.tending import open_crop
+from cropfit.tending import clean, is_catalogue, open_crop
 from cropfit.views.glance import Glance, Looker
 from cropfit.views.listings import Seldom, Snapshot
 from cropfit.views.server.heat import FAILED, SECONDS, HeatMap
-from cropfit.views.server.objects import Objects, Query, is_catalogue
+from cropfit.views.server.objects import Objects, Query
 from cropfit.wording import number_of
 from cropfit.work import care
 from cropfit.work.failures import Failure
@@ -246,7 +246,7 @@ def _retry(manifest: Manifest, ledger: Ledger) -> str:
 
 
 def _clean(manifest: Manifest, ledger: Ledger) -> str:
-    counts = care.clean(manifest, ledger)
+    counts = clean(manifest, ledger)
     return f"{manifest.name}: " + ", ".join(f"{n} {what}" for what, n in counts.items()) + "."
 
 

@@ -31,11 +31,6 @@ SHOWN = [LEVELS[level] for level in ("50", "16", "84")]
 Cells = dict[str, Any]  # by column: a number, a text, or a parameter's median and percentiles
 
 
-def is_catalogue(manifest: Manifest) -> bool:
-    """Whether `fit_catalogue` sowed a crop."""
-    return (manifest.data.get("farmer") or {}).get("kind") == "catalogue"
-
-
 @dataclass(frozen=True)
 class Query:
     """Which rows, in which order.

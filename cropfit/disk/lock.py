@@ -1,4 +1,4 @@
-"""One writer at a time for a data file, on any file system that renames folders atomically.
+"""One writer at a time for a file or folder, on any file system that renames folders atomically.
 
     .<file>.lock.<owner>.draft/<owner>/  ──rename──▶  .<file>.lock/<owner>/  held
     .<file>.lock/<dead owner>/           ──rename──▶  .<file>.lock/<owner>/  taken over
@@ -160,8 +160,13 @@ class _Lock:
 
     def _told(self, patience: float) -> CropError:
         holders = self._holders()
-        who = f"{holders[0]} (last seen {self._age(holders[0]) or 0:.0f} s ago)" if holders else "?"
+        who = self._describe(holders[0]) if holders else "another process, which is gone now"
         return CropError(
             f"{self._path} is being written by {who}; waited {patience:.0f} s. Try again when it "
             f"is done. If that process is surely dead: rm -r '{self._folder}'"
         )
+
+    def _describe(self, holder: str) -> str:
+        owner = Owner.parse(holder)
+        name = holder if owner is None else f"process {owner.pid} on {owner.host}"
+        return f"{name} (last seen {self._age(holder) or 0:.0f} s ago)"
