@@ -97,7 +97,8 @@ class Pictured(Tended):
 
     def _glance(self) -> CropfitAccessor:
         """What can be done with all results by now, as a Dataset whoever sowed the crop."""
-        from cropfit.work.reap import Reaper, Wanted
+        from cropfit.work.reap import Reaper
+        from cropfit.work.wanted import Wanted
 
         manifest, ledger = self._open()
         found = Reaper(manifest, ledger, Wanted(False, True, False, diagnostics=True)).peek()

@@ -343,8 +343,9 @@ class Tended:
         ExistsError
             The file `to` exists.
         """
-        from cropfit.work.reap import Reaper, Wanted
+        from cropfit.work.reap import Reaper
         from cropfit.work.wait import wait_until_grown
+        from cropfit.work.wanted import Wanted
 
         manifest, ledger = self._open()
         if wait:
@@ -386,7 +387,8 @@ class Tended:
 
         Takes `layout`, `fill_value`, `diagnostics` and `nested` as `reap` does.
         """
-        from cropfit.work.reap import Reaper, Wanted
+        from cropfit.work.reap import Reaper
+        from cropfit.work.wanted import Wanted
 
         manifest, ledger = self._open()
         wanted = Wanted(False, True, False, **options)

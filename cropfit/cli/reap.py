@@ -79,8 +79,9 @@ def _reap(
     from cropfit.farming.farmer import gathered_by
     from cropfit.progress import PATIENCE, Bar, Progress
     from cropfit.tending import open_crop as open_books
-    from cropfit.work.reap import Reaper, Wanted
+    from cropfit.work.reap import Reaper
     from cropfit.work.wait import wait_until_grown
+    from cropfit.work.wanted import Wanted
 
     manifest, ledger = open_books(folder)
     if wait:

@@ -27,7 +27,7 @@ from cropfit.outputs import Outputs
 if TYPE_CHECKING:
     from cropfit.farming.runner import Runner
     from cropfit.farming.sampler import Drawn
-    from cropfit.work.reap import Wanted
+    from cropfit.work.wanted import Wanted
 
 __all__ = [
     "DATA",

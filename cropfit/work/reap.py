@@ -13,7 +13,6 @@ import contextlib
 import os
 from bisect import bisect_right
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cropfit._version import __version__
@@ -34,43 +33,15 @@ from cropfit.errors import (
 )
 from cropfit.outputs import Outputs
 from cropfit.wording import number_of
-from cropfit.work.assemble import Instead, assemble, collect, nested
+from cropfit.work.assemble import assemble, collect, nested
 from cropfit.work.care import alive, check_bad, remove
 from cropfit.work.request import hash_of
 from cropfit.work.results import read_batch, read_partial, record_files
 from cropfit.work.stream import stream
-from cropfit.work.target import Layout
+from cropfit.work.wanted import Wanted
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How a crop is to be reaped; see `cropfit.Crop.reap`."""
-
-    to: str | bool | None = None
-    allow_incomplete: bool = False
-    clean_up: bool | None = None
-    layout: Layout = "auto"
-    fill_value: Any = None
-    diagnostics: bool = False
-    nested: bool = False
-    overwrite: bool = False
-    load: bool = True
-    collect: Callable[[Any], Any] | None = None
-    """Takes in the results before anything is deleted; gives what the user is given."""
-    keeper: str | None = None
-    """The file that `collect` adds them to."""
-    instead: Instead = field(default_factory=dict)
-    """What `collect` is given of some variables; see `assemble`."""
-
-    @property
-    def deletes(self) -> bool:
-        """Whether the crop goes away in the end."""
-        if self.clean_up is None:
-            return not self.allow_incomplete and self.to is not False
-        return self.clean_up
 
 
 class _Bad(Exception):
