@@ -14,6 +14,7 @@ from cropfit.engines.lingering import Vigil, closed_in_time
 from cropfit.errors import DesignError, MissingDependencyError
 
 NAMES = ("loky", "threads", "processes", "dask", "ray", "mpi", "joblib")
+IDLE = 60.0  # seconds after which a worker of loky ends that nobody, or nobody alive, gives work
 _LIBRARIES = {"dask": "distributed", "mpi": "mpi4py", "loky": "joblib"}
 
 
@@ -189,7 +190,7 @@ def named(name: str, size: int | None) -> Iterator[Pool]:
 def _loky(size: int | None) -> Iterator[Any]:
     from joblib.externals.loky import ProcessPoolExecutor
 
-    with closed_in_time(ProcessPoolExecutor(size or os.cpu_count())) as pool:
+    with closed_in_time(ProcessPoolExecutor(size or os.cpu_count(), timeout=IDLE)) as pool:
         yield pool
 
 

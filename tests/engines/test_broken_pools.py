@@ -375,6 +375,20 @@ def test_a_pool_closes_though_an_idle_worker_took_the_lock_of_its_queue_along(
     assert not set(workers) & set(children())
 
 
+def test_lokys_workers_end_by_themselves_when_nobody_gives_them_work(monkeypatch):
+    """So do those of a process that was killed, which nobody can tell to end."""
+    monkeypatch.setattr("cropfit.engines.pools.IDLE", 0.2)
+    others = children()
+    with named("loky", 2) as pool:
+        pool.submit(time.sleep, 0).result()
+        end = time.monotonic() + 100
+        while set(children()) - set(others) and time.monotonic() < end:
+            time.sleep(0.01)
+
+        assert not set(children()) - set(others)
+        assert pool.submit(abs, -3).result() == 3  # others are started when there is some
+
+
 def children():
     """Ids of the processes that this one started with multiprocessing, and are alive."""
     return [each.pid for each in multiprocessing.active_children()]
