@@ -143,7 +143,7 @@ class Worker:
         try:
             with self._interrupts, context.entered(self._case):
                 work()
-                self._interrupts.check()  # one that came while the last books were kept
+            self._interrupts.check()  # one that came while the last books were kept
         except Leave as leave:
             self.report.reason = leave.reason
             self.report.notes.append(f"Left: {leave}.")

@@ -139,6 +139,27 @@ def test_a_signal_waits_until_the_books_are_kept() -> None:
     assert caught.value.number == signal.SIGTERM
 
 
+def test_a_signal_while_the_former_handlers_are_put_back_is_not_lost(
+    here: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former, put = signal.getsignal(signal.SIGTERM), signal.signal
+
+    def then_put(number: int, handler: Any) -> Any:
+        if number == signal.SIGTERM and handler is former:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return put(number, handler)
+
+    crop = cf.Crop(lambda x: x, "it", verbosity=0, var_names="z")
+    crop.sow_combos({"x": range(3)})
+    with monkeypatch.context() as patch:
+        patch.setattr("cropfit.work.interrupts.signal.signal", then_put)
+        with pytest.raises(SystemExit) as ended:
+            crop.grow()
+
+    assert (ended.value.code, crop.status().grown) == (143, 3)
+    assert signal.getsignal(signal.SIGTERM) is former
+
+
 def test_a_function_that_forks_leaves_its_children_their_signals(here: Any) -> None:
     """A pool inside of the function is ended by SIGTERM as always."""
 
