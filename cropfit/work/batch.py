@@ -315,6 +315,7 @@ class BatchRun:
         self._ends.clear()
         if not count:
             return
+        self.interrupts.check_process()
         offsets = self._left[self._at : self._at + count]
         seconds = list(map(sub, ends, [self._begun, *ends[:-1]]))
         self._at += count
@@ -334,6 +335,7 @@ class BatchRun:
     def _failed(self, error: BaseException, row: Row | None, took: float) -> None:
         """Record a case that raised, or try it again; pass on what is not the case's own."""
         self.interrupts.armed = False
+        self.interrupts.check_process()
         if isinstance(error, (KeyboardInterrupt, Unfinished)):
             raise error
         if self.interrupts.sprung:

@@ -86,6 +86,12 @@ class Interrupts:
         if self._pending:
             self._raise()
 
+    def check_process(self) -> None:
+        """End a process that the function forked and that came back from it: it is no worker."""
+        if os.getpid() != self._pid:
+            os.write(2, b"cropfit: a process that the function forked came back from it.\n")
+            os._exit(1)
+
     def _raise(self) -> None:
         self.armed = False
         raise Interrupted(self._pending)

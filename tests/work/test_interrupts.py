@@ -160,8 +160,34 @@ def test_a_signal_while_the_former_handlers_are_put_back_is_not_lost(
     assert signal.getsignal(signal.SIGTERM) is former
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_process_that_the_function_forked_and_did_not_end_is_no_worker(
+    here: Any, capfd: pytest.CaptureFixture[str], fails: bool
+) -> None:
+    """It would go on with the batch, as its worker's double."""
+    tally = Tally(here / "calls")
+
+    def work(x: int) -> int:
+        child = os.fork()
+        if child == 0:
+            tally.add("child")
+            if fails:
+                raise ValueError("in the child")
+            return -1
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    crop = cf.Crop(work, "it", verbosity=0)
+    crop.sow_combos({"x": [1]})
+    crop.grow()
+
+    assert (crop.errors(), crop.reap()) == ([], [1])
+    assert tally.all() == ["child"]
+    assert "a process that the function forked came back from it" in capfd.readouterr().err
+
+
 def test_a_function_that_forks_leaves_its_children_their_signals(here: Any) -> None:
     """A pool inside of the function is ended by SIGTERM as always."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # some pools leave a handler of their own
 
     def work(x: int) -> int:
         read, write = os.pipe()
