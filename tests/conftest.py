@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -29,7 +31,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of
 def missing(tool: str) -> str | None:
     """Why `tool` cannot be used here; None if it can.
 
-    'root' is a user and 'mount' a permission; everything else is a program on PATH.
+    'root' is a user, 'mount' a permission and 'zarr' a library; everything else is a program on
+    PATH.
     """
     if tool == "root":
         return None if os.geteuid() == 0 else "not root"
@@ -37,6 +40,8 @@ def missing(tool: str) -> str | None:
         probe = ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     elif tool == "strace":
         probe = ["strace", "-o", os.devnull, "true"]
+    elif tool == "zarr":
+        return None if has_zarr() else "zarr 3 is not installed"
     elif tool == "fuse":
         probe = ["test", "-c", "/dev/fuse"]
     else:
@@ -46,6 +51,13 @@ def missing(tool: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return f"{tool} is not installed"
     return None if done.returncode == 0 else f"{tool} is not permitted here"
+
+
+def has_zarr() -> bool:
+    """Whether the zarr is there that stores need; there is none for Python 3.10."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return int(importlib.metadata.version("zarr").partition(".")[0]) >= 3
+    return False
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -7,7 +7,7 @@ and renamed into place whole.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import importlib.metadata
 import json
 import os
 import warnings
@@ -155,9 +155,14 @@ def _as_text(variables: Mapping[str, Any], attrs: Mapping[Any, Any]) -> str:
 
 
 def _need_zarr() -> None:
-    if importlib.util.find_spec("zarr") is None:
+    try:
+        found = importlib.metadata.version("zarr")
+    except importlib.metadata.PackageNotFoundError:
+        found = "none"
+    if found == "none" or int(found.partition(".")[0]) < 3:
         raise MissingDependencyError(
-            "Zarr stores need the package zarr: pip install 'cropfit[zarr]'"
+            f"Zarr stores need the package zarr, 3.0 or newer ({found} is installed), and Python "
+            "3.11 or newer: pip install 'cropfit[zarr]'. Files that end in .nc need neither."
         )
 
 

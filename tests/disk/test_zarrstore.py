@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import os
 
 import numpy as np
@@ -13,9 +13,7 @@ from cropfit.disk import zarrstore
 from cropfit.disk.netcdf import load_dataset, open_dataset, save_dataset
 from cropfit.errors import DamagedError, ExistsError, MissingDependencyError
 
-needs_zarr = pytest.mark.skipif(
-    importlib.util.find_spec("zarr") is None, reason="zarr is not installed"
-)
+needs_zarr = pytest.mark.needs("zarr")
 
 
 @pytest.fixture
@@ -71,8 +69,15 @@ def test_what_reads_back_otherwise_is_not_put_in_place(ds, tmp_path, monkeypatch
     assert os.listdir(tmp_path) == []
 
 
-def test_without_zarr_the_way_to_get_it_is_told(ds, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'cropfit\[zarr\]'"):
+@pytest.mark.parametrize("found", [None, "2.18.7"])
+def test_without_zarr_the_way_to_get_it_is_told(ds, tmp_path, monkeypatch, found):
+    def version(name):
+        if found is None:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return found
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    told = rf"\({found or 'none'} is installed\).* pip install 'cropfit\[zarr\]'"
+    with pytest.raises(MissingDependencyError, match=told):
         save_dataset(ds, tmp_path / "a.zarr")
     assert os.listdir(tmp_path) == []

@@ -19,7 +19,7 @@ from steps import Tally, python, start, tree
 
 import cropfit as cf
 
-FILES = ["h.nc", "h.zarr", "h.dmp"]
+FILES = ["h.nc", pytest.param("h.zarr", marks=pytest.mark.needs("zarr")), "h.dmp"]
 _TESTS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 PATHS = {"PYTHONPATH": os.pathsep.join([*_TESTS, os.environ.get("PYTHONPATH", "")])}
 
@@ -114,6 +114,7 @@ def test_what_is_not_synced_goes_with_the_next_that_is(here: Path) -> None:
     assert harvester("h.nc").full_ds.sizes["a"] == 2
 
 
+@pytest.mark.needs("zarr")
 def test_dimensions_and_coordinates_come_and_go(here: Path) -> None:
     grown = harvester("h.zarr")
     grown.harvest_combos({"a": [1, 2], "b": [0.5]})
@@ -307,7 +308,7 @@ def test_processes_that_harvest_into_one_file_at_once_lose_nothing(here: Path, n
     assert os.listdir(here) == [name]
 
 
-@pytest.mark.parametrize("name", ["h.nc", "h.zarr"])
+@pytest.mark.parametrize("name", FILES[:2])
 def test_a_harvest_that_is_killed_again_and_again_keeps_what_it_said_and_stays_readable(
     here: Path, name: str
 ) -> None:
@@ -335,6 +336,7 @@ def test_a_harvest_that_is_killed_again_and_again_keeps_what_it_said_and_stays_r
     assert [each for each in os.listdir(here) if not each.startswith(".")] == [name]
 
 
+@pytest.mark.needs("zarr")
 def test_an_append_to_a_store_that_was_killed_before_its_commit_is_as_if_it_had_not_been(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,6 +357,7 @@ def test_an_append_to_a_store_that_was_killed_before_its_commit_is_as_if_it_had_
     check_values(ds)
 
 
+@pytest.mark.needs("zarr")
 def test_what_an_append_writes_does_not_grow_with_the_store(here: Path) -> None:
     def written(a: int) -> int:
         before = {path: path.stat().st_mtime_ns for path in here.rglob("*") if path.is_file()}

@@ -23,7 +23,7 @@ from cropfit.disk.ncwriter import boxes
 from cropfit.disk.netcdf import load_dataset
 from cropfit.farming.store import Store
 
-FILES = ["s.nc", "s.zarr"]
+FILES = ["s.nc", pytest.param("s.zarr", marks=pytest.mark.needs("zarr"))]
 
 
 def block(a: Any, b: Any = (0, 1), scale: float = 1.0) -> xr.Dataset:
@@ -123,6 +123,7 @@ def test_what_is_not_just_behind_is_merged(here: Path, name: str, other: xr.Data
     assert {1, 2} <= set(merged["a"].values.tolist())
 
 
+@pytest.mark.needs("zarr")
 def test_what_is_constant_along_what_grows_must_be_the_same(here: Path) -> None:
     store = Store("s.zarr")
     store.add(block([1]))
@@ -207,6 +208,7 @@ def test_a_kill_at_any_change_leaves_the_old_or_the_new_and_the_next_add_tidies_
 
 
 @pytest.mark.parametrize("swaps", [True, False], ids=["exchange", "two renames"])
+@pytest.mark.needs("zarr")
 def test_a_store_that_was_put_aside_is_brought_back_and_never_a_half_deleted_one(
     here: Path, monkeypatch: pytest.MonkeyPatch, swaps: bool
 ) -> None:

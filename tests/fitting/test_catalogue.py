@@ -505,7 +505,9 @@ def test_whoever_reaps_writes_the_same_dataset_and_then_deletes_the_crop(here, b
     assert (ds.attrs["sampler"], ds.attrs["n_live"]) == ("dynesty", 20)
 
 
-@pytest.mark.parametrize("to", [None, "other.nc", "other.zarr"])
+@pytest.mark.parametrize(
+    "to", [None, "other.nc", pytest.param("other.zarr", marks=pytest.mark.needs("zarr"))]
+)
 def test_a_catalogue_reaped_without_loading_has_the_same_file(here, to):
     other = cf.Model(lambda p, _: -((p.c - 1) ** 2), {"c": cf.Uniform(0, 9)})
     settings = {"b": {"slope": 2.0}, "c": {"model": other, "sampler": "maxlike"}}

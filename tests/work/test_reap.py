@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import resource
@@ -18,8 +17,6 @@ import xarray as xr
 from steps import GROW, Gate, python, start, tree
 
 import cropfit as cf
-
-HAS_ZARR = importlib.util.find_spec("zarr") is not None
 
 
 def grown(fn: Any, combos: Any = None, name: str = "it", **options: Any) -> cf.Crop:
@@ -349,7 +346,7 @@ def test_a_folder_that_is_missing_leaves_the_crop_as_it_was(here: Path) -> None:
     assert crop.reap().z.count() == 3
 
 
-@pytest.mark.skipif(not HAS_ZARR, reason="zarr is not installed")
+@pytest.mark.needs("zarr")
 def test_zarr_is_a_destination_too(here: Path) -> None:
     crop = grown(lambda x: (x, f"t{x}"), var_names=["z", "t"], attrs={"none": None})
     ds = crop.reap("it.zarr")

@@ -134,8 +134,8 @@ def test_objects_cannot_be_streamed(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.needs("zarr")
 def test_a_store_that_is_streamed_is_the_dataset(kind, way, tmp_path, monkeypatch):
-    pytest.importorskip("zarr")
     monkeypatch.setattr(streaming, "PIECE", 0 if way == "direct" else 1 << 20)
     monkeypatch.setattr(zarrstore, "PIECE", 64)
     sown = sow(
@@ -158,8 +158,10 @@ def test_a_store_that_is_streamed_is_the_dataset(kind, way, tmp_path, monkeypatc
     assert os.listdir(tmp_path) == ["out.zarr"]
 
 
+@pytest.mark.needs("zarr")
 def test_a_store_that_reads_back_otherwise_is_not_put_in_place(way, tmp_path, monkeypatch):
-    zarr = pytest.importorskip("zarr")
+    import zarr
+
     close = zarrstore.StoreWriter.close
 
     def close_and_spoil(self):
@@ -173,9 +175,9 @@ def test_a_store_that_reads_back_otherwise_is_not_put_in_place(way, tmp_path, mo
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.needs("zarr")
 def test_a_store_has_one_file_for_each_large_result(tmp_path, monkeypatch):
     """And one folder for all of them; each is written once, and brought to the disk."""
-    pytest.importorskip("zarr")
     monkeypatch.setattr(streaming, "IN_MEMORY", 0)
     synced, fsync = [], os.fsync
 
@@ -195,8 +197,8 @@ def test_a_store_has_one_file_for_each_large_result(tmp_path, monkeypatch):
     assert load_dataset(path).r.values[:, -1].tolist() == [a / 2 for a in range(6)]
 
 
+@pytest.mark.needs("zarr")
 def test_an_odd_batch_at_the_end_starts_the_store_anew(tmp_path, monkeypatch):
-    pytest.importorskip("zarr")
     monkeypatch.setattr(streaming, "KEEP", 1)
     grown = Grown(sow({"a": range(10)}, batchsize=2), lambda a: a if a < 9 else -0.0, ["r"])
     path = tmp_path / "a.zarr"
@@ -301,11 +303,9 @@ def run(path, *arguments):
 
 
 @pytest.mark.parametrize("order", ["in order", "shuffled"])
-@pytest.mark.parametrize("name", ["a.nc", "a.zarr"])
+@pytest.mark.parametrize("name", ["a.nc", pytest.param("a.zarr", marks=pytest.mark.needs("zarr"))])
 def test_memory_stays_bounded(name, order, tmp_path):
     """190 MiB go through less than 64."""
-    if name == "a.zarr":
-        pytest.importorskip("zarr")
     assert int(run(tmp_path / name, order, "0")) < 64 * 1024
     assert os.listdir(tmp_path) == [name]
 
