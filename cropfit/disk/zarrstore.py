@@ -90,6 +90,7 @@ class StoreWriter:
             shape=stored.shape,
             chunks=chunk_shape(stored, (), PIECE),
             chunk_key_encoding=KEYS,
+            **_codecs(stored),
             dtype=str if stored.is_text else stored.raw,
             dimension_names=stored.dims,
             attributes=_plain(stored.attrs),
@@ -181,10 +182,17 @@ def _pieces(skeleton: Skeleton, grows: Collection[str]) -> dict[str, dict[str, A
     """In which pieces to store what grows: not in as many files as there are values."""
     pieces: dict[str, dict[str, Any]] = {}
     for name, stored in skeleton.variables.items():
-        pieces[name] = {"chunk_key_encoding": KEYS}
+        pieces[name] = {"chunk_key_encoding": KEYS, **_codecs(stored)}
         if not set(grows).isdisjoint(stored.dims):
             pieces[name]["chunks"] = chunk_shape(stored, grows, PIECE)
     return pieces
+
+
+def _codecs(stored: Stored) -> dict[str, Any]:
+    """How numbers are compressed: at the speed of a disk, also where little is to be gained."""
+    from zarr.codecs import BloscCodec
+
+    return {} if stored.is_text else {"compressors": [BloscCodec(cname="lz4", shuffle="shuffle")]}
 
 
 def _encoded(ds: xr.Dataset, stored: Stored) -> Any:
