@@ -135,7 +135,8 @@ def test_a_torn_batch_waits_in_the_table(here):
 def read(path: str) -> tuple[list, list, str | None]:
     """Ids, medians and the unit of the medians in a file."""
     if path.endswith(".csv"):
-        frame = pd.read_csv(path, index_col="id")
+        exact = {"slope_50": lambda text: float(text or "nan")}  # what pandas 2 does not promise
+        frame = pd.read_csv(path, index_col="id", converters=exact)
         return frame.index.tolist(), frame.slope_50.tolist(), None
     if path.endswith(".nc"):
         ds = cf.load_dataset(path)
