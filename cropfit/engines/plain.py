@@ -53,11 +53,6 @@ class PlainPool:
             self._members.append(_Member(self._tasks))
         return future
 
-    def pids(self) -> list[int]:
-        """Ids of the processes that are alive."""
-        found = [member.pid() for member in self._members]
-        return [pid for pid in found if pid is not None]
-
     def __enter__(self) -> PlainPool:
         return self
 
@@ -87,11 +82,6 @@ class _Member:
         self._killed = False
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
-
-    def pid(self) -> int | None:
-        """Id of its process, if that is alive."""
-        process = self._process
-        return process.process.pid if process and process.process.is_alive() else None
 
     def kill(self) -> None:
         """End its process if it still has one, and start no other."""
